@@ -1,0 +1,58 @@
+# Targets for people; `make` alone lists them. Works with GNU make 3.81 and later.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test lint types check format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(READY) ## make .venv with everything in it; again only when pyproject.toml changes
+
+$(READY): pyproject.toml
+	@[ -x $(BIN)/python ] || "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, and $(PYTHON) is not: run, for example, make setup PYTHON=python3.12" >&2; exit 1; }
+	@if command -v uv >/dev/null 2>&1; then \
+	  { [ -x $(BIN)/python ] || uv venv --quiet --python "$(PYTHON)" $(VENV); } && \
+	  uv pip install --quiet --python $(BIN)/python -e '.[dev]'; \
+	else \
+	  { [ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV); } && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
+	fi
+	@touch $@
+
+# The words go through the environment as they were typed: no shell and no make ever reads quotes or dollar signs in them.
+unexport PROMPT EDIT PROVIDER HOME_DIR
+demo: export APP_SERVER_DEMO_PROMPT = $(value PROMPT)
+demo: export APP_SERVER_DEMO_EDIT = $(value EDIT)
+demo: export APP_SERVER_DEMO_PROVIDER = $(value PROVIDER)
+demo: export APP_SERVER_DEMO_HOME = $(value HOME_DIR)
+demo: $(READY) ## make a picture, offline: PROMPT="…", EDIT="…" for the newest one, PROVIDER=…, HOME_DIR=…
+	@$(BIN)/app-server demo
+
+serve: $(READY) ## serve on standard input and output, as clients start it
+	@$(BIN)/app-server serve
+
+test: $(READY) ## run the whole test suite
+	@$(BIN)/pytest
+
+lint: $(READY) ## check format and lint
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: $(READY) ## check types
+	@$(BIN)/mypy
+
+check: lint types test ## format, lint, types and tests
+
+format: $(READY) ## rewrite the code in the house format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean: ## remove .venv, builds and caches; the pictures in .demo stay
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find app_server extensions features tests -name __pycache__ -type d -prune -exec rm -rf {} +

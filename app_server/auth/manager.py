@@ -1,0 +1,197 @@
+"""The login of this process: reads and changes it, and signs requests with it.
+
+    provider has env_key                      → that variable
+    provider has experimental_bearer_token    → that
+    provider has requires_openai_auth         → tokens handed over by the client, else auth.json,
+                                                else $OPENAI_API_KEY (built-in openai only: a custom one may be anybody)
+    none of these                             → nothing is sent
+
+Everything is asked anew each time, so a login or logout, here or by another program, counts from the next request on.
+`methods/account` changes the login, `bootstrap` hands this to the providers; no network is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app_server.auth.base import AuthMode, Credentials, CredentialSource, login_headers, signed_headers
+from app_server.auth.store import AUTH_FILE, StoredAuth, StoredTokens, delete_auth, read_auth, write_auth
+from app_server.auth.tokens import TokenClaims, read_claims
+from app_server.clock import Clock, SystemClock
+from app_server.config.schema import OPENAI_API_KEY, ProviderConfig
+from app_server.errors import ConfigurationError, MissingCredentials
+from app_server.extension_api.scopes import AuthSnapshot
+
+UNKNOWN_PLAN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Login:
+    """The login at hand, wherever it came from."""
+
+    mode: AuthMode
+    api_key: str | None = field(default=None, repr=False)
+    access_token: str = field(default="", repr=False)
+    account_id: str | None = None
+    claims: TokenClaims = field(default_factory=TokenClaims)
+    expires_at_s: int | None = None
+
+
+class AuthManager:
+    """One per process. `env` is asked at every call; `clock` tells whether a token has run out."""
+
+    def __init__(self, home: Path, env: Mapping[str, str], clock: Clock | None = None) -> None:
+        self._path = home / AUTH_FILE
+        self._env = env
+        self._clock = clock or SystemClock()
+        self._handed_over: _Login | None = None
+
+    def snapshot(self, provider: ProviderConfig | None = None) -> AuthSnapshot:
+        """The login as others may see it.
+
+        With a provider: the login that its requests would be signed with, so the built-in openai shows an API key where
+        $OPENAI_API_KEY stands in for a login. Raises `ConfigurationError` when `auth.json` is broken.
+        """
+        login = self._login()
+        if login is None:
+            has_key = provider is not None and self._openai_key(provider) is not None
+            return AuthSnapshot(mode=(AuthMode.API_KEY if has_key else AuthMode.NONE).value)
+        if login.mode is AuthMode.API_KEY:
+            return AuthSnapshot(mode=login.mode.value)
+        return AuthSnapshot(
+            mode=login.mode.value,
+            plan=login.claims.plan or UNKNOWN_PLAN,
+            email=login.claims.email,
+            account_id=login.account_id,
+        )
+
+    def user_id(self) -> str | None:
+        """The user that a ChatGPT login belongs to, as its tokens say."""
+        login = self._login()
+        return login.claims.user_id if login else None
+
+    def credentials_for(self, provider: ProviderConfig) -> Credentials:
+        """How to sign a request to this provider now.
+
+        Raises `MissingCredentials`, which names the variable or login that is needed, and `ConfigurationError` when
+        `auth.json` is broken.
+        """
+        if provider.env_key:
+            return self._from_variable(provider, provider.env_key)
+        if provider.experimental_bearer_token:
+            return Credentials(bearer=provider.experimental_bearer_token, source=CredentialSource.SETTING)
+        if not provider.requires_openai_auth:
+            return Credentials()
+        login = self._login()
+        if login is None:
+            return self._without_login(provider)
+        if login.mode is AuthMode.API_KEY:
+            return Credentials(bearer=login.api_key, source=CredentialSource.API_KEY)
+        self._refuse_expired(login)
+        return Credentials(bearer=login.access_token, account_id=login.account_id, source=CredentialSource.CHATGPT)
+
+    def login_for(self, provider: ProviderConfig) -> ProviderLogin:
+        """The login of one provider, to be kept and asked at each request."""
+        return ProviderLogin(manager=self, provider=provider)
+
+    def headers(self, provider: ProviderConfig) -> dict[str, str]:
+        """All headers of a request to this provider now. Raises as `credentials_for` and `signed_headers`."""
+        return signed_headers(provider, self.credentials_for(provider), self._env)
+
+    def login_api_key(self, key: str) -> None:
+        """Store an API key as the login. Raises `ConfigurationError` for an unusable key or an unwritable file."""
+        key = key.strip()
+        if not key or not key.isascii() or not key.isprintable() or " " in key:
+            raise ConfigurationError("The API key is empty or has characters that no key has; copy it again.")
+        write_auth(self._path, StoredAuth(mode=AuthMode.API_KEY, api_key=key))
+        self._handed_over = None
+
+    def login_tokens(self, access_token: str, account_id: str, plan: str | None = None) -> None:
+        """Use ChatGPT tokens that the client keeps and renews. Never written; they count before `auth.json`."""
+        access_token = access_token.strip()
+        if not access_token:
+            raise ConfigurationError("The access token is empty; hand over the token of a ChatGPT login.")
+        claims = read_claims(access_token)
+        self._handed_over = _Login(
+            mode=AuthMode.CHATGPT_AUTH_TOKENS,
+            access_token=access_token,
+            account_id=account_id or claims.account_id,
+            claims=TokenClaims(email=claims.email, plan=plan or claims.plan, user_id=claims.user_id),
+            expires_at_s=claims.expires_at_s,
+        )
+
+    def logout(self) -> bool:
+        """Forget the login, in memory and on disk; whether there was one."""
+        handed_over, self._handed_over = self._handed_over, None
+        return delete_auth(self._path) or handed_over is not None
+
+    def _login(self) -> _Login | None:
+        if self._handed_over is not None:
+            return self._handed_over
+        stored = read_auth(self._path)
+        if stored is None:
+            return None
+        if stored.mode is AuthMode.CHATGPT and stored.tokens is not None:
+            return _chatgpt(stored.tokens)
+        return _Login(mode=AuthMode.API_KEY, api_key=stored.api_key)
+
+    def _from_variable(self, provider: ProviderConfig, variable: str) -> Credentials:
+        if key := self._env.get(variable, "").strip():
+            return Credentials(bearer=key, source=CredentialSource.ENVIRONMENT)
+        how = f" {provider.env_key_instructions.strip()}" if provider.env_key_instructions else ""
+        message = (
+            f"The provider {provider.id} needs a key; set the environment variable {variable} for the server.{how}"
+        )
+        raise MissingCredentials(message)
+
+    def _without_login(self, provider: ProviderConfig) -> Credentials:
+        if key := self._openai_key(provider):
+            return Credentials(bearer=key, source=CredentialSource.ENVIRONMENT)
+        variable = f"set the environment variable {OPENAI_API_KEY}, or " if provider.id == "openai" else ""
+        message = (
+            f"The provider {provider.id} needs an OpenAI login; {variable}log in with account/login/start, "
+            f"or put a login into {self._path}."
+        )
+        raise MissingCredentials(message)
+
+    def _openai_key(self, provider: ProviderConfig) -> str | None:
+        if provider.id != "openai" or not provider.requires_openai_auth:
+            return None
+        return self._env.get(OPENAI_API_KEY, "").strip() or None
+
+    def _refuse_expired(self, login: _Login) -> None:
+        if login.expires_at_s is not None and login.expires_at_s * 1000 <= self._clock.now_ms():
+            keeper = "the client" if login.mode is AuthMode.CHATGPT_AUTH_TOKENS else str(self._path)
+            message = f"The ChatGPT login of {keeper} has expired; log in again with account/login/start."
+            raise MissingCredentials(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderLogin:
+    """What a provider needs to know of logins (its protocol `Credentials`); holds no secret itself."""
+
+    manager: AuthManager = field(repr=False)
+    provider: ProviderConfig
+
+    def headers(self) -> dict[str, str]:
+        """Authorization and account headers as of now, without the provider's own. Raises as `credentials_for`."""
+        return login_headers(self.provider, self.manager.credentials_for(self.provider))
+
+
+def _chatgpt(tokens: StoredTokens) -> _Login:
+    """The login in stored tokens: who it is stands in the id token, how long it holds in the access token."""
+    access, identity = read_claims(tokens.access_token), read_claims(tokens.id_token)
+    claims = TokenClaims(
+        email=identity.email or access.email,
+        plan=identity.plan or access.plan,
+        user_id=identity.user_id or access.user_id,
+    )
+    return _Login(
+        mode=AuthMode.CHATGPT,
+        access_token=tokens.access_token,
+        account_id=tokens.account_id or identity.account_id or access.account_id,
+        claims=claims,
+        expires_at_s=access.expires_at_s,
+    )

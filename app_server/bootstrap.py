@@ -1,0 +1,166 @@
+"""COMPOSITION ROOT: the only module that knows everyone. Builds an app from options; commands and embedders use it.
+
+App(options)            reads the config (a broken one raises here), knows home and hub; quick
+async with app.running():
+    await app.serve(stream)     one client; call it for every connection
+core()                  storage, providers, extensions, methods: loaded after the first answer, once
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.abc import TaskGroup
+from pydantic import ValidationError
+
+from app_server.clock import Clock, SystemClock
+from app_server.config.home import resolve_home
+from app_server.config.layers import LoadedConfig, load_config
+from app_server.errors import ConfigurationError, InvalidRequest
+from app_server.platform_facts import platform_os, user_agent
+from app_server.protocol.base import validation_error_message
+from app_server.protocol.initialize import InitializeParams
+from app_server.protocol.jsonrpc import MISSING
+from app_server.rpc.connection import Connection, Core
+from app_server.rpc.hub import Hub
+from app_server.rpc.session import Session
+from app_server.transport.base import MessageStream
+
+if TYPE_CHECKING:
+    from app_server.methods.services import Services
+    from app_server.wiring import Wiring
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a server is started. `extensions` None: all that are built in or installed; else these modules alone."""
+
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+    cwd: Path = field(default_factory=Path.cwd)
+    home: Path | None = None
+    overrides: Sequence[str] = ()
+    enable: Sequence[str] = ()
+    disable: Sequence[str] = ()
+    extensions: Sequence[str] | None = None
+    storage_url: str | None = None
+
+
+class App:
+    """One server process, or an embedded server. Raises ConfigurationError when home or config cannot be used."""
+
+    def __init__(self, options: Options | None = None, clock: Clock | None = None) -> None:
+        self.options = options or Options()
+        check_one_parent_folder()
+        self.clock: Clock = clock or SystemClock()
+        self.home = self.options.home or resolve_home(self.options.env)
+        self.config: LoadedConfig = self.load_config(self.options.cwd)
+        self.hub: Hub[Services] = Hub(self.clock)
+        self.draining = False
+        self._wiring: Wiring | None = None
+        self._building = anyio.Lock()
+        self._tasks: TaskGroup | None = None
+
+    def load_config(self, cwd: Path) -> LoadedConfig:
+        """The settings as they stand for a folder, read anew."""
+        chosen = self.options
+        return load_config(self.home, cwd, chosen.overrides, chosen.enable, chosen.disable)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[App]:
+        """Own the turns while the block runs; at its end turns are interrupted and closed, storage is flushed."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            try:
+                yield self
+            finally:
+                self.draining = True
+                with anyio.CancelScope(shield=True), anyio.move_on_after(15):
+                    if self._wiring is not None:
+                        await self._wiring.aclose()
+                tasks.cancel_scope.cancel()
+
+    async def serve(self, stream: MessageStream) -> None:
+        """Serve one client until its stream ends."""
+        await Connection(stream, self).run()
+
+    # -- what a connection asks
+    def initialize(self, session: Session, params: Any) -> Mapping[str, Any]:
+        """The handshake: fill the session, say who we are."""
+        if params is MISSING:
+            raise InvalidRequest("Invalid request: missing field `params`", data_code="missingParams")
+        try:
+            given = InitializeParams.model_validate(params)
+        except ValidationError as error:
+            message = validation_error_message(error, data=params)
+            raise InvalidRequest(f"Invalid request: {message}", data_code="invalidParams") from None
+        capabilities = given.capabilities
+        session.client_name, session.client_version = given.client_info.name, given.client_info.version
+        session.client_title = given.client_info.title
+        if capabilities is not None:
+            session.experimental_api = capabilities.experimental_api
+            session.opted_out = frozenset(capabilities.opt_out_notification_methods or ())
+            session.extensions = capabilities.extensions or {}
+        session.initialized = True
+        return {
+            "userAgent": user_agent(session.client_name, session.client_version, self.options.env),
+            "codexHome": str(self.home),
+            "platformFamily": "windows" if os.name == "nt" else "unix",
+            "platformOs": platform_os(),
+        }
+
+    async def core(self) -> Core[Services]:
+        """Everything that is loaded after the first answer."""
+        return (await self.wiring()).core
+
+    async def wiring(self) -> Wiring:
+        """The built server; builds it on first need."""
+        if self._wiring is None:
+            async with self._building:
+                if self._wiring is None:
+                    from app_server.wiring import Wiring  # heavy: after the first answer
+
+                    if self._tasks is None:
+                        raise RuntimeError("App.serve needs `async with app.running()` around it")
+                    self._wiring = await Wiring.build(self, self._tasks)
+        return self._wiring
+
+    async def client_ready(self, connection: Connection[Services]) -> None:
+        """Warm up, then tell the client what it should know from the start."""
+        try:
+            wiring = await self.wiring()
+        except ConfigurationError as error:
+            self.hub.notify(connection, "configWarning", {"summary": error.message, "details": None})
+            return
+        for summary in wiring.config_warnings:
+            self.hub.notify(connection, "configWarning", {"summary": summary, "details": None})
+        for message in wiring.extension_warnings:
+            self.hub.notify(connection, "warning", {"threadId": None, "message": message})
+        if (account := wiring.account()) is not None:
+            self.hub.notify(connection, "account/updated", account)
+
+
+def check_one_parent_folder() -> None:
+    """`features` and `extensions` are common names: make sure that ours are imported, and name an intruder."""
+    import extensions
+    import features
+
+    ours = Path(__file__).resolve().parent.parent
+    for package in (extensions, features):
+        found = Path(str(package.__file__)).resolve().parent
+        if found.parent != ours:
+            raise ConfigurationError(
+                f"The package {package.__name__} of this server is hidden by {found}; install the server isolated "
+                f"(pipx, uv tool or a venv of its own), or run it without that folder on the path."
+            )
+
+
+def python_version() -> str:
+    """For `--version` and reports."""
+    return ".".join(str(part) for part in sys.version_info[:3])

@@ -1,0 +1,153 @@
+"""The command line: argument parser only. What a command does stands in `commands/`.
+
+`app-server`, `app-server serve` and `app-server app-server` all start the server, and options may stand before or after
+the subcommand, so that a client that spawns another app-server by its path can spawn ours. Unknown options are ignored
+with a warning on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from app_server.errors import AppServerError
+
+EXIT_CONFIGURATION = 2
+_EPILOG = """\
+exit status: 0 ended as asked, 1 the command failed, 2 a setting or file is wrong (said on stderr), 130 interrupted
+
+home: $APP_SERVER_HOME, else $CODEX_HOME, else ~/.app-server; settings are read from config.toml there
+log: stderr, level by APP_SERVER_LOG=error|warn|info|debug (default warn); stdout belongs to the protocol
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all subcommands."""
+    common = argparse.ArgumentParser(add_help=False)
+    _add_common(common, default=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(
+        prog="app-server",
+        description="A JSON-RPC app-server for agent clients (Codex app-server protocol v2), pictures included. "
+        "Without a command it serves one client on stdin and stdout.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-V", "--version", action="store_true", help="print the versions and exit")
+    _add_common(parser, default=None)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    serve = commands.add_parser(
+        "serve",
+        aliases=["app-server"],
+        parents=[common],
+        allow_abbrev=False,
+        help="serve clients (the default)",
+        description="Serve clients: one on stdin and stdout, or any number on a websocket.",
+    )
+    serve.set_defaults(command="serve")
+    for name, text in (
+        ("features", "the feature flags: stage, state, where it comes from, and why"),
+        ("extensions", "the extensions: loaded or not, and why"),
+    ):
+        group = commands.add_parser(
+            name, parents=[common], allow_abbrev=False, help=f"list {text}", description=f"Show {text}."
+        )
+        group.add_argument("action", choices=["list"], nargs="?", default="list")
+        group.set_defaults(command=name)
+    from app_server.commands import demo
+
+    demo.add_parser(commands)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, default: object) -> None:
+    options = parser.add_argument_group("server options")
+    options.add_argument(
+        "--listen",
+        metavar="ADDRESS",
+        default=default,
+        help="stdio:// (default) or ws://HOST:PORT; port 0 takes a free one, told on stderr",
+    )
+    options.add_argument("--stdio", action="store_true", default=default, help="the same as --listen stdio://")
+    options.add_argument(
+        "-c",
+        "--config",
+        metavar="KEY=VALUE",
+        action="append",
+        dest="overrides",
+        default=default,
+        help="set a key of config.toml for this run; the value is TOML, else taken as a string; may be repeated",
+    )
+    options.add_argument(
+        "--enable", metavar="FEATURE", action="append", default=default, help="turn a feature on; may be repeated"
+    )
+    options.add_argument(
+        "--disable", metavar="FEATURE", action="append", default=default, help="turn a feature off; may be repeated"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--version" in arguments or "-V" in arguments:
+        from app_server.platform_facts import version_line
+
+        sys.stdout.write(version_line() + "\n")
+        return 0
+    parsed = parse(arguments)
+    try:
+        return run(parsed)
+    except AppServerError as error:
+        sys.stderr.write(f"app-server: {error.message}\n")
+        return EXIT_CONFIGURATION
+    except KeyboardInterrupt:
+        return 130
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse; options before a subcommand are joined with those behind it, unknown ones are named on stderr."""
+    parser = build_parser()
+    first, rest = _known_command_first(arguments)
+    parsed, unknown = parser.parse_known_args([*first, *rest])
+    if unknown:
+        sys.stderr.write(f"app-server: ignored unknown options: {' '.join(unknown)[:300]}\n")
+    for name in ("overrides", "enable", "disable"):
+        setattr(parsed, name, list(getattr(parsed, name, None) or ()))
+    parsed.listen = getattr(parsed, "listen", None) or "stdio://"
+    parsed.command = parsed.command or "serve"
+    return parsed
+
+
+_COMMANDS = frozenset({"serve", "app-server", "features", "extensions", "demo"})
+_WITH_VALUE = frozenset({"--listen", "-c", "--config", "--enable", "--disable"})
+
+
+def _known_command_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Move the subcommand to the front, so that options before and behind it end up in one list."""
+    skip = False
+    for index, argument in enumerate(arguments):
+        if skip:
+            skip = False
+        elif argument in _WITH_VALUE:
+            skip = True
+        elif argument in _COMMANDS:
+            return [argument], [*arguments[:index], *arguments[index + 1 :]]
+    return [], list(arguments)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Call the command."""
+    match parsed.command:
+        case "features" | "extensions":
+            from app_server.commands import listing
+
+            return listing.run(parsed)
+        case "demo":
+            from app_server.commands import demo
+
+            return demo.run(parsed)
+        case _:
+            from app_server.commands import serve
+
+            return serve.run(parsed)

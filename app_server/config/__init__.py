@@ -1,0 +1,1 @@
+"""Settings: where they are read from, what they mean, how one is changed. Knows nothing of what uses them."""

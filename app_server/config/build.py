@@ -1,0 +1,61 @@
+"""Turns the checked and merged values into the typed `Config`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from app_server.config.keys import KEYS, Kind
+from app_server.config.schema import (
+    RESERVED_PROVIDERS,
+    Config,
+    ImageGenerationConfig,
+    ProviderConfig,
+    TomlTable,
+)
+
+NO_ADDRESS = 'model_providers.{name} has no base_url; write base_url = "https://…", the address before /responses.'
+
+_PROVIDER_KEYS = {spec.path[2]: spec for spec in KEYS if spec.path[0] == "model_providers"}
+_IMAGE_KEYS = {spec.path[1]: spec for spec in KEYS if spec.path[0] == "image_generation"}
+_TOP_KEYS = {spec.key: spec for spec in KEYS if len(spec.path) == 1}
+
+
+def build_config(values: TomlTable) -> Config:
+    """The settings of merged layers, each of which has been validated."""
+    top = {key: values[key] for key in _TOP_KEYS if key in values}
+    images: dict[str, Any] = {
+        key: value for key, value in values.get("image_generation", {}).items() if key in _IMAGE_KEYS
+    }
+    if "timeout_s" in images:
+        images["timeout_s"] = float(images["timeout_s"])
+    providers = {
+        name: _provider(name, table)
+        for name, table in values.get("model_providers", {}).items()
+        if name not in RESERVED_PROVIDERS
+    }
+    return Config(
+        **top,
+        model_providers=MappingProxyType(providers),
+        image_generation=ImageGenerationConfig(**images),
+        raw=MappingProxyType(dict(values)),
+    )
+
+
+def without_address(config: Config) -> tuple[str, ...]:
+    """Ids of providers of which nobody says where they are."""
+    return tuple(
+        provider.id
+        for provider in config.model_providers.values()
+        if provider.base_url is None and not provider.requires_openai_auth
+    )
+
+
+def _provider(name: str, table: Mapping[str, Any]) -> ProviderConfig:
+    members: dict[str, Any] = {
+        key: MappingProxyType(dict(value)) if _PROVIDER_KEYS[key].kind is Kind.STRINGS else value
+        for key, value in table.items()
+        if key in _PROVIDER_KEYS
+    }
+    return ProviderConfig(id=name, **members)

@@ -1,0 +1,256 @@
+"""KEYS: every setting this server acts on, one row each. A table.
+
+`*` in a key stands for a name that the user chooses. Tests compare `config.example.toml` with this table, and its
+defaults with those of the dataclasses in `schema.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum, auto
+from types import MappingProxyType
+
+from app_server.config.schema import NO_STRINGS
+from features.registry import FEATURES
+
+Plain = str | int | float | bool | Mapping[str, str]
+
+
+class Kind(StrEnum):
+    """What a value must be."""
+
+    TEXT = auto()
+    URL = auto()
+    FLAG = auto()
+    COUNT = auto()
+    SECONDS = auto()
+    CHOICE = auto()
+    STRINGS = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySpec:
+    """One setting. `default` None means unset; `example` is then what `config.example.toml` shows, commented out."""
+
+    key: str
+    kind: Kind
+    doc: str
+    default: Plain | None = None
+    example: Plain | None = None
+    minimum: int = 0
+    choices: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=lambda: NO_STRINGS)
+    """Values that were valid once or elsewhere, each with what to write now."""
+    table_member: str = ""
+    """Where a choice may also be a table: its only member."""
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The key in parts."""
+        return tuple(self.key.split("."))
+
+
+_TOP = (
+    KeySpec(
+        key="model",
+        kind=Kind.TEXT,
+        example="gpt-5.5",
+        doc="Model that a thread uses unless it names one; unset: the provider's own default.",
+    ),
+    KeySpec(
+        key="model_provider",
+        kind=Kind.TEXT,
+        default="openai",
+        doc='Provider of the model: "openai", "offline" (a stand-in, not AI) or one of [model_providers].',
+    ),
+    KeySpec(
+        key="model_reasoning_effort",
+        kind=Kind.TEXT,
+        example="medium",
+        doc="How long a reasoning model thinks, in the model's own words; unset: the model's default.",
+    ),
+    KeySpec(
+        key="model_reasoning_summary",
+        kind=Kind.CHOICE,
+        choices=("auto", "concise", "detailed", "none"),
+        example="auto",
+        doc="Summary of the reasoning to ask for: auto, concise, detailed or none.",
+    ),
+    KeySpec(
+        key="model_verbosity",
+        kind=Kind.CHOICE,
+        choices=("low", "medium", "high"),
+        example="low",
+        doc="Length of answers: low, medium or high; unset: the server's choice.",
+    ),
+    KeySpec(
+        key="model_context_window",
+        kind=Kind.COUNT,
+        minimum=1,
+        example=272_000,
+        doc="Tokens that the model can hold; needed only for a model that the catalogue does not know.",
+    ),
+    KeySpec(
+        key="approval_policy",
+        kind=Kind.CHOICE,
+        choices=("on-request", "never"),
+        default="on-request",
+        refused=MappingProxyType({"untrusted": 'is no longer supported in settings; write "on-request"'}),
+        table_member="granular",
+        doc="When a tool asks before it acts: on-request or never.",
+    ),
+    KeySpec(
+        key="sandbox_mode",
+        kind=Kind.CHOICE,
+        choices=("read-only", "workspace-write", "danger-full-access"),
+        default="read-only",
+        doc="What tools may touch: read-only, workspace-write or danger-full-access.",
+    ),
+    KeySpec(
+        key="chatgpt_base_url",
+        kind=Kind.URL,
+        default="https://chatgpt.com/backend-api",
+        doc="Backend of a ChatGPT login; its models and pictures are found below /codex.",
+    ),
+    KeySpec(
+        key="openai_base_url",
+        kind=Kind.URL,
+        example="https://api.openai.com/v1",
+        doc="Address of the built-in openai provider; unset: $OPENAI_BASE_URL, the public API, or the ChatGPT backend.",
+    ),
+)
+
+_FEATURES = tuple(
+    KeySpec(key=f"features.{row.key}", kind=Kind.FLAG, default=row.default, doc=row.description) for row in FEATURES
+)
+
+_IMAGES = (
+    KeySpec(
+        key="image_generation.provider",
+        kind=Kind.TEXT,
+        example="openai",
+        doc="Provider that draws the pictures; unset: that of the thread.",
+    ),
+    KeySpec(
+        key="image_generation.model",
+        kind=Kind.TEXT,
+        default="gpt-image-2",
+        doc="Model that draws the pictures.",
+    ),
+    KeySpec(
+        key="image_generation.timeout_s",
+        kind=Kind.SECONDS,
+        default=600.0,
+        doc="Seconds after which a picture request is given up.",
+    ),
+)
+
+_PROVIDERS = (
+    KeySpec(
+        key="model_providers.*.name",
+        kind=Kind.TEXT,
+        doc="Name for people; unset: the table's own name.",
+        example="My gateway",
+    ),
+    KeySpec(
+        key="model_providers.*.base_url",
+        kind=Kind.URL,
+        doc="Address in front of /responses and /images; needed, unless OpenAI's own is meant.",
+        example="https://gateway.example.com/v1",
+    ),
+    KeySpec(
+        key="model_providers.*.env_key",
+        kind=Kind.TEXT,
+        doc="Environment variable that holds the key; unset: no key is sent.",
+        example="GATEWAY_KEY",
+    ),
+    KeySpec(
+        key="model_providers.*.env_key_instructions",
+        kind=Kind.TEXT,
+        doc="How to get the key; shown when the variable is not set.",
+        example="Create a key on the gateway's account page.",
+    ),
+    KeySpec(
+        key="model_providers.*.experimental_bearer_token",
+        kind=Kind.TEXT,
+        doc="The key itself, where an environment variable cannot be used.",
+        example="not-a-real-key",
+    ),
+    KeySpec(
+        key="model_providers.*.requires_openai_auth",
+        kind=Kind.FLAG,
+        doc="Sign requests with the login of auth.json (ChatGPT or API key).",
+        default=False,
+    ),
+    KeySpec(
+        key="model_providers.*.wire_api",
+        kind=Kind.CHOICE,
+        doc="API that the provider speaks; responses is the only one.",
+        default="responses",
+        choices=("responses",),
+        refused=MappingProxyType(
+            {"chat": 'is not spoken here; write "responses" and a base_url that serves /responses'}
+        ),
+    ),
+    KeySpec(
+        key="model_providers.*.query_params",
+        kind=Kind.STRINGS,
+        doc="Parameters appended to the address of every request.",
+        default=NO_STRINGS,
+        example={"api-version": "2025-04-01-preview"},
+    ),
+    KeySpec(
+        key="model_providers.*.http_headers",
+        kind=Kind.STRINGS,
+        doc="Headers sent with every request.",
+        default=NO_STRINGS,
+        example={"x-team": "pictures"},
+    ),
+    KeySpec(
+        key="model_providers.*.env_http_headers",
+        kind=Kind.STRINGS,
+        doc="Headers whose values are read from environment variables; sent only where the variable is set.",
+        default=NO_STRINGS,
+        example={"x-project": "GATEWAY_PROJECT"},
+    ),
+    KeySpec(
+        key="model_providers.*.request_max_retries",
+        kind=Kind.COUNT,
+        doc="Retries of a request that gets no answer or a 5xx.",
+        default=4,
+    ),
+    KeySpec(
+        key="model_providers.*.stream_max_retries",
+        kind=Kind.COUNT,
+        doc="Retries of an answer that breaks off.",
+        default=5,
+    ),
+    KeySpec(
+        key="model_providers.*.stream_idle_timeout_ms",
+        kind=Kind.COUNT,
+        doc="Milliseconds without a byte after which an answer counts as broken off.",
+        default=300_000,
+        minimum=1,
+    ),
+    KeySpec(
+        key="model_providers.*.supports_websockets",
+        kind=Kind.FLAG,
+        doc="Accepted and without effect: requests always go over HTTP.",
+        default=False,
+    ),
+    KeySpec(
+        key="model_providers.*.image_generation",
+        kind=Kind.FLAG,
+        doc="Whether this provider can draw pictures; unset: only with requires_openai_auth.",
+        example=True,
+    ),
+    KeySpec(
+        key="model_providers.*.namespace_tools",
+        kind=Kind.FLAG,
+        doc="Whether its API takes tools of type namespace; unset: only with requires_openai_auth.",
+        example=False,
+    ),
+)
+
+KEYS: tuple[KeySpec, ...] = (*_TOP, *_FEATURES, *_IMAGES, *_PROVIDERS)

@@ -1,0 +1,46 @@
+"""THE DOOR: the only thing that extensions import from the server. What is not named here is not theirs to use."""
+
+from app_server.clock import Clock
+from app_server.errors import MissingCredentials, ToolFailure
+from app_server.extension_api.extension import Contributions, Extension, ExtensionRegistry, ExtensionState
+from app_server.extension_api.scopes import AuthSnapshot, ModelFacts, ProviderFacts, TurnScope
+from app_server.extension_api.services import (
+    CheckedPicture,
+    ExtensionItem,
+    ExtensionServices,
+    Http,
+    HttpAnswer,
+    HttpFailure,
+    ImagesEndpoint,
+    ImageSettings,
+    Items,
+    Log,
+    PictureRejected,
+    Pictures,
+    ProviderAccess,
+    SavedPicture,
+)
+from app_server.extension_api.tools import (
+    Content,
+    Exposure,
+    Hidden,
+    PictureContent,
+    PictureRef,
+    TextContent,
+    ToolCall,
+    ToolExecutor,
+    ToolName,
+    ToolOutput,
+    ToolSpec,
+    Visible,
+)
+from app_server.protocol.items import ImageGenerationItem, ImageViewItem
+
+__all__ = [
+    "AuthSnapshot", "CheckedPicture", "Clock", "Content", "Contributions", "Exposure", "Extension", "ExtensionItem",
+    "ExtensionRegistry", "ExtensionServices", "ExtensionState", "Hidden", "Http", "HttpAnswer", "HttpFailure",
+    "ImageGenerationItem", "ImageSettings", "ImageViewItem", "ImagesEndpoint", "Items", "Log", "MissingCredentials",
+    "ModelFacts", "PictureContent", "PictureRef", "PictureRejected", "Pictures", "ProviderAccess", "ProviderFacts",
+    "SavedPicture", "TextContent", "ToolCall", "ToolExecutor", "ToolFailure", "ToolName", "ToolOutput", "ToolSpec",
+    "TurnScope", "Visible",
+]  # fmt: skip

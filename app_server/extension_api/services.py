@@ -1,0 +1,160 @@
+"""What the host offers to extensions, as protocols: pictures, items, provider access, logging. `bootstrap` fills them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from app_server.clock import Clock
+from app_server.extension_api.scopes import AuthSnapshot, TurnScope
+from app_server.extension_api.tools import PictureRef
+from app_server.net import HttpAnswer as HttpAnswer
+from app_server.net import HttpFailure as HttpFailure
+from app_server.protocol.items import ImageGenerationItem, ImageViewItem
+
+ExtensionItem = ImageGenerationItem | ImageViewItem
+
+
+class PictureRejected(Exception):
+    """Bytes are not a picture that this server takes; the message is one sentence for the model and the client."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedPicture:
+    """Bytes that were looked at: the real type, the pixels, whether an alpha channel is really used."""
+
+    data: bytes
+    ref: PictureRef
+    suffix: str
+    """`.png`, `.jpg`, `.webp` or `.gif`, by content."""
+    has_alpha: bool
+
+    def __repr__(self) -> str:  # bytes never reach a log line
+        return f"CheckedPicture({self.ref!r}, suffix={self.suffix!r}, has_alpha={self.has_alpha!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedPicture:
+    """A generated picture on disk, owned by its thread."""
+
+    ref: PictureRef
+    path: Path
+
+
+class Pictures(Protocol):
+    """Everything a picture goes through: check, save, read."""
+
+    async def check(self, data: bytes) -> CheckedPicture:
+        """Type by magic number, dimensions, alpha, limits. Raises PictureRejected."""
+        ...
+
+    async def save_generated(self, picture: CheckedPicture, *, thread_id: str, call_id: str) -> SavedPicture:
+        """Save as `<home>/generated_images/<thread>/<call><suffix>`: atomic, never over another file. Raises OSError."""
+        ...
+
+    async def keep(self, picture: CheckedPicture, *, thread_id: str) -> PictureRef:
+        """Store bytes that have no file of their own (an attachment, or a generated picture that could not be saved)."""
+        ...
+
+    async def read(self, ref: PictureRef) -> bytes:
+        """The stored bytes, checked against their sha256. Raises PictureRejected when they are gone or altered."""
+        ...
+
+    async def path_of(self, ref: PictureRef) -> str | None:
+        """A file on this machine that holds the stored bytes, or None."""
+        ...
+
+    async def read_file(self, path: Path) -> CheckedPicture:
+        """A picture file of the user, unscaled. Raises PictureRejected with the path and the cause."""
+        ...
+
+
+class Items(Protocol):
+    """Makes items of the running turn visible: started once, completed once, in every outcome."""
+
+    async def started(self, item: ExtensionItem) -> None:
+        """Show the item as begun. When the call ends without `completed`, the host closes it as failed or cancelled."""
+        ...
+
+    async def completed(self, item: ExtensionItem, *, picture: PictureRef | None = None) -> None:
+        """Show the final item. `picture` names the bytes for clients that take them inline; never put them in the item."""
+        ...
+
+    async def warning(self, message: str) -> None:
+        """Tell the thread's clients something they should know."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagesEndpoint:
+    """Where and how to reach the images API of the turn's provider, resolved per call."""
+
+    base_url: str
+    """Without a trailing slash; `/images/generations` is appended."""
+    headers: Mapping[str, str]
+    """Authorization, account, originator and the provider's own headers."""
+    query: Mapping[str, str]
+    offline: bool
+    """True for the built-in offline provider: draw locally, send nothing."""
+    chatgpt: bool
+    """True when the login is ChatGPT: edits go as JSON; else the public API, which wants multipart."""
+    request_max_retries: int
+
+
+class ProviderAccess(Protocol):
+    """A turn's provider, for an extension that calls its API itself."""
+
+    def images_endpoint(self, scope: TurnScope) -> ImagesEndpoint:
+        """Raises MissingCredentials with what to set."""
+        ...
+
+    def auth(self) -> AuthSnapshot: ...
+
+
+class Http(Protocol):
+    """The process's one HTTP client, for whole answers."""
+
+    async def post_json(
+        self,
+        url: str,
+        body: Mapping[str, Any],
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, str],
+        timeout_s: float,
+        max_bytes: int,
+    ) -> HttpAnswer:
+        """POST JSON and read the whole answer; redirects are not followed. Raises HttpFailure."""
+        ...
+
+
+class Log(Protocol):
+    """Structured logging: an event name and fields. No picture bytes, tokens or prompts at info and above."""
+
+    def debug(self, event: str, **fields: Any) -> None: ...
+    def info(self, event: str, **fields: Any) -> None: ...
+    def warning(self, event: str, **fields: Any) -> None: ...
+    def error(self, event: str, **fields: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSettings:
+    """The `[image_generation]` table of the config, resolved."""
+
+    model: str = "gpt-image-2"
+    timeout_s: float = 600.0
+    """Total deadline of one call, retries included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtensionServices:
+    """The bundle that an extension gets when it is loaded."""
+
+    pictures: Pictures
+    provider: ProviderAccess
+    http: Http
+    clock: Clock
+    log: Log
+    images: ImageSettings

@@ -1,0 +1,138 @@
+"""Finds extensions by name, opens their gates, isolates broken ones, and sums up what they add.
+
+Two gates, both with a reason. *Load* (here): an extension is built once its feature is on, at start-up for the process,
+else on the first need of a thread. *Exposure* (the tool's own, asked by the planner): every turn anew.
+Built-in names come from `extensions.BUILTIN`, others from the entry-point group `app_server.extensions`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import metadata
+
+from app_server.extension_api.extension import Contributions, Extension, ExtensionRegistry, ExtensionState
+from app_server.extension_api.services import ExtensionServices
+from app_server.extension_api.tools import ToolExecutor, ToolName
+from app_server.observability.logging import get_logger
+from features.resolution import FeatureSet
+from features.spec import FeatureSpec
+
+ENTRY_POINTS = "app_server.extensions"
+BUILT_IN = "built-in"
+log = get_logger("extensions")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An extension by name: its manifest, or why it cannot be imported."""
+
+    name: str
+    origin: str
+    extension: Extension | None
+    failure: str = ""
+
+
+def discover(modules: Iterable[str] | None = None) -> tuple[Found, ...]:
+    """Import the manifests: of the named modules alone, or of all built-in and installed ones. Never raises."""
+    if modules is not None:
+        return tuple(_load(name, BUILT_IN) for name in modules)
+    builtin = importlib.import_module("extensions").BUILTIN
+    found = [_load(name, BUILT_IN) for name in builtin]
+    for point in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        origin = point.dist.name if point.dist is not None else point.value
+        found.append(_load(point.value.partition(":")[0], origin))
+    return tuple(found)
+
+
+def _load(module: str, origin: str) -> Found:
+    try:
+        extension = importlib.import_module(module).EXTENSION
+    except Exception as error:  # somebody else's code: the server goes on without it
+        log.error("extension_not_imported", extension=module, exc_info=True)
+        cause = f"{type(error).__name__}: {error}"
+        return Found(name=module, origin=origin, extension=None, failure=f"{module} cannot be imported ({cause[:200]})")
+    if not isinstance(extension, Extension):
+        why = f"{module}.EXTENSION is no Extension; see app_server.extension_api"
+        return Found(name=module, origin=origin, extension=None, failure=why)
+    return Found(name=extension.key, origin=origin, extension=extension)
+
+
+def feature_specs(found: Iterable[Found]) -> tuple[FeatureSpec, ...]:
+    """The flags that extensions bring themselves; read before features are resolved."""
+    return tuple(spec for each in found if each.extension is not None for spec in each.extension.feature_specs)
+
+
+class ExtensionHost:
+    """Builds extensions when their gate opens. `warn` is told once of each that is broken."""
+
+    def __init__(
+        self, found: Iterable[Found], services: Callable[[str], ExtensionServices], warn: Callable[[str], None]
+    ) -> None:
+        self._found, self._services, self._warn = tuple(found), services, warn
+        self._built: dict[str, Contributions] = {}
+        self._broken: dict[str, str] = {}
+        self._told: set[str] = set()
+        for each in self._found:
+            if each.extension is None:
+                self._fail(each.name, each.failure)
+
+    def registry(self, features: FeatureSet) -> ExtensionRegistry:
+        """What is there under these features; builds what is needed for the first time."""
+        tools: dict[ToolName, ToolExecutor] = {}
+        owners: dict[ToolName, str] = {}
+        warnings: list[str] = []
+        for each in self._found:
+            contributions = self._contributions(each, features)
+            for tool in contributions.tools if contributions is not None else ():
+                if tool.name in tools:
+                    warnings.append(
+                        f"The tool {tool.name} of {each.name} is left out: {owners[tool.name]} has one of that name already."
+                    )
+                else:
+                    tools[tool.name], owners[tool.name] = tool, each.name
+        for warning in warnings:
+            self._tell(warning)
+        states = tuple(self._state(each, features) for each in self._found)
+        return ExtensionRegistry(tools=tools, states=states, warnings=tuple(warnings))
+
+    def _contributions(self, found: Found, features: FeatureSet) -> Contributions | None:
+        extension = found.extension
+        if extension is None or found.name in self._broken or not features.enabled(extension.feature):
+            return None
+        if found.name not in self._built:
+            try:
+                self._built[found.name] = extension.build(self._services(found.name))
+            except Exception as error:  # isolates a broken extension: the server goes on without it
+                log.error("extension_not_built", extension=found.name, exc_info=True)
+                self._fail(
+                    found.name, f"The extension {found.name} failed to start ({type(error).__name__}: {error})"[:300]
+                )
+                return None
+        return self._built[found.name]
+
+    def _state(self, found: Found, features: FeatureSet) -> ExtensionState:
+        extension = found.extension
+        if extension is None or found.name in self._broken:
+            title = extension.title if extension is not None else found.name
+            feature = extension.feature if extension is not None else ""
+            reason, loaded = self._broken.get(found.name, found.failure), False
+        else:
+            title, feature = extension.title, extension.feature
+            state = features.states.get(feature)
+            loaded = found.name in self._built
+            reason = f"{feature} is {state.reason}" if state is not None else f"{feature} is no feature of this server"
+        return ExtensionState(
+            key=found.name, title=title, feature=feature, origin=found.origin, loaded=loaded, reason=reason
+        )
+
+    def _fail(self, name: str, reason: str) -> None:
+        self._broken[name] = reason
+        self._tell(f"{reason}; the server runs without it.")
+
+    def _tell(self, warning: str) -> None:
+        if warning not in self._told:
+            self._told.add(warning)
+            log.warning("extension_warning", message=warning)
+            self._warn(warning)

@@ -1,0 +1,15 @@
+"""Thin handlers, one module per family: validate nothing that the models did, decide nothing that the domain can."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+
+from app_server.rpc.registry import MethodSpec, collect
+
+FAMILIES = ("account", "config", "feature", "model", "thread", "thread_pages", "turn")
+
+
+def load_registry() -> Mapping[str, MethodSpec]:
+    """All methods of this server, by name."""
+    return collect(import_module(f"app_server.methods.{family}") for family in FAMILIES)

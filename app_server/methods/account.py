@@ -1,0 +1,90 @@
+"""account/read, login/start, login/cancel, logout."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from app_server.errors import NotSupported
+from app_server.methods.services import Context
+from app_server.protocol.account import (
+    ApiKeyLoginAccountParams,
+    CancelLoginAccountParams,
+    ChatgptAuthTokensLoginAccountParams,
+    GetAccountParams,
+    LoginAccountParams,
+    LogoutAccountParams,
+    PlanType,
+)
+from app_server.rpc.registry import method
+
+_PLANS = frozenset(get_args(PlanType))
+
+
+@method("account/read", GetAccountParams)
+async def account_read(ctx: Context, params: GetAccountParams) -> dict[str, Any]:
+    """Who is logged in, and whether the provider in use needs a login."""
+    services = ctx.services
+    table = services.providers.table(services.config.config.model_provider)
+    auth = services.auth.snapshot(table)
+    account: dict[str, Any] | None = None
+    if auth.is_chatgpt:
+        account = {"type": "chatgpt", "email": auth.email, "planType": plan(auth.plan), "workspaceName": None}
+    elif auth.mode == "apikey":
+        account = {"type": "apiKey"}
+    return {
+        "account": account,
+        "userId": services.auth.user_id(),
+        "requiresOpenaiAuth": table.requires_openai_auth,
+        "workspaceRouting": None,
+    }
+
+
+@method("account/login/start", LoginAccountParams)
+async def account_login_start(ctx: Context, params: LoginAccountParams) -> dict[str, Any]:
+    """Log in with an API key, or with tokens that the client keeps; both at once."""
+    auth = ctx.services.auth
+    match params.root:
+        case ApiKeyLoginAccountParams() as key:
+            auth.login_api_key(key.api_key)
+            kind = "apiKey"
+        case ChatgptAuthTokensLoginAccountParams() as tokens:
+            auth.login_tokens(tokens.access_token, tokens.chatgpt_account_id, tokens.chatgpt_plan_type)
+            kind = "chatgptAuthTokens"
+        case other:
+            raise NotSupported(
+                f"Logging in by {other.type} is not supported by this server; use type apiKey or chatgptAuthTokens."
+            )
+    completed = {"loginId": None, "success": True, "error": None, "onboardingEntrypoint": None}
+    ctx.after_reply(lambda: ctx.services.hub.broadcast("account/login/completed", completed))
+    ctx.after_reply(lambda: tell_account(ctx))
+    return {"type": kind}
+
+
+@method("account/login/cancel", CancelLoginAccountParams)
+async def account_login_cancel(ctx: Context, params: CancelLoginAccountParams) -> dict[str, Any]:
+    """No login of this server takes time, so there is never one to cancel."""
+    return {"status": "notFound"}
+
+
+@method("account/logout", LogoutAccountParams)
+async def account_logout(ctx: Context, params: LogoutAccountParams | None) -> dict[str, Any]:
+    """Forget the login, in memory and on disk."""
+    ctx.services.auth.logout()
+    ctx.after_reply(lambda: tell_account(ctx))
+    return {}
+
+
+def tell_account(ctx: Context) -> None:
+    """Tell everybody of the login as it is now."""
+    auth = ctx.services.auth.snapshot()
+    ctx.services.hub.broadcast("account/updated", account_updated(auth.mode, auth.plan))
+
+
+def account_updated(mode: str, plan_type: str | None) -> dict[str, Any]:
+    """The params of `account/updated`."""
+    return {"authMode": None if mode == "none" else mode, "planType": plan(plan_type) if plan_type else None}
+
+
+def plan(name: str | None) -> str:
+    """A plan in the protocol's words: the backend may know newer ones."""
+    return name if name is not None and name in _PLANS else "unknown"

@@ -1,0 +1,69 @@
+"""model/list and modelProvider/capabilities/read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app_server.errors import InvalidRequest
+from app_server.extension_api.tools import Hidden
+from app_server.methods.services import Context
+from app_server.protocol.model import Model, ModelListParams, ModelProviderCapabilitiesReadParams, ReasoningEffortOption
+from app_server.providers.catalog import ModelEntry, default_model, list_models
+from app_server.rpc.registry import method
+from app_server.threads.paging import invalid_cursor, page_limit
+from app_server.tools.hosted import hosted_exposure
+from app_server.turns.context import Settings
+
+
+@method("model/list", ModelListParams)
+async def model_list(ctx: Context, params: ModelListParams) -> dict[str, Any]:
+    """The catalogue for the provider in use; the cursor is the offset as a text."""
+    provider = params.model_provider or ctx.services.config.config.model_provider
+    entries = list_models(bool(params.include_hidden), provider_id=provider)
+    start = page_offset(params.cursor, len(entries))
+    end = start + page_limit(params.limit, default=len(entries) or 1)
+    return {
+        "data": [_model(entry).wire() for entry in entries[start:end]],
+        "nextCursor": str(end) if end < len(entries) else None,
+    }
+
+
+@method("modelProvider/capabilities/read", ModelProviderCapabilitiesReadParams)
+async def model_provider_capabilities_read(ctx: Context, params: ModelProviderCapabilitiesReadParams) -> dict[str, Any]:
+    """What a new thread would be offered here and now: login, flags, provider and model included."""
+    services = ctx.services
+    config = services.config.config
+    provider = config.model_provider
+    model = config.model or default_model(provider)
+    settings = Settings(model=model, model_provider=provider, cwd=str(services.cwd))
+    scope = services.moment("", "", settings, ctx.session.client_name).scope
+    return {"imageGeneration": not isinstance(hosted_exposure(scope), Hidden), "webSearch": False}
+
+
+def page_offset(cursor: str | None, count: int) -> int:
+    """The offset that a cursor stands for. Raises InvalidRequest."""
+    if cursor is None:
+        return 0
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 9:
+        raise invalid_cursor(cursor)
+    if int(cursor) > count:
+        raise InvalidRequest(f"cursor {cursor} exceeds the total of {count}", data_code="invalidCursor")
+    return int(cursor)
+
+
+def _model(entry: ModelEntry) -> Model:
+    return Model(
+        id=entry.slug,
+        model=entry.slug,
+        display_name=entry.display_name,
+        description=entry.description,
+        hidden=entry.hidden,
+        supported_reasoning_efforts=tuple(
+            ReasoningEffortOption(reasoning_effort=option.effort, description=option.description)
+            for option in entry.efforts
+        ),
+        default_reasoning_effort=entry.default_effort,
+        input_modalities=entry.input_modalities,
+        supports_personality=entry.supports_personality,
+        is_default=entry.is_default,
+    )

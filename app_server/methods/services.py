@@ -1,0 +1,44 @@
+"""The bundle through which handlers reach the domain. Data; `bootstrap` fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from app_server.auth.manager import AuthManager
+from app_server.clock import Clock
+from app_server.config.layers import LoadedConfig
+from app_server.extension_api.extension import ExtensionRegistry
+from app_server.extension_api.services import Pictures
+from app_server.providers.registry import ProviderRegistry
+from app_server.rpc.context import RequestContext
+from app_server.rpc.hub import Hub
+from app_server.threads.manager import ThreadManager
+from app_server.turns.context import Moment, Settings
+from features.resolution import FeatureSet
+from features.runtime import RuntimeFeatures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """All that handlers may use."""
+
+    home: Path
+    cwd: Path
+    clock: Clock
+    hub: Hub[Services]
+    config: LoadedConfig
+    load_config: Callable[[Path], LoadedConfig]
+    """The settings as a thread in that folder sees them, read anew."""
+    features: RuntimeFeatures
+    providers: ProviderRegistry
+    auth: AuthManager
+    pictures: Pictures
+    extensions: Callable[[FeatureSet], ExtensionRegistry]
+    threads: ThreadManager
+    moment: Callable[[str, str, Settings, str], Moment]
+
+
+Context: TypeAlias = RequestContext[Services]

@@ -1,0 +1,242 @@
+"""thread/start, resume, read, name/set, archive, unarchive, delete, unsubscribe, loaded/list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from app_server.config.layers import LayerOrigin, LoadedConfig
+from app_server.errors import InvalidRequest
+from app_server.methods.services import Context, Services
+from app_server.protocol.thread import (
+    ThreadArchiveParams,
+    ThreadDeleteParams,
+    ThreadLoadedListParams,
+    ThreadReadParams,
+    ThreadResumeParams,
+    ThreadSetNameParams,
+    ThreadStartParams,
+    ThreadUnarchiveParams,
+    ThreadUnsubscribeParams,
+)
+from app_server.providers.catalog import default_model
+from app_server.rpc.registry import method
+from app_server.threads.live_thread import LiveThread
+from app_server.threads.manager import check_id, shown_id
+from app_server.threads.paging import Anchor, cursor_text, page_limit, slice_ordinals
+from app_server.threads.replay import ThreadState, item_entries, turn_objects
+from app_server.threads.settings import (
+    collaboration_mode,
+    initial_settings,
+    settings_members,
+    with_resume_overrides,
+)
+from app_server.tools.hosted import STANDALONE_IMAGEGEN
+
+_RESUME_NOTICE = {
+    "summary": "Reading a whole thread at once is deprecated; set `excludeTurns: true`, then page with "
+    "`thread/turns/list` and `thread/items/list`.",
+    "details": None,
+}
+_READ_NOTICE = {
+    "summary": "Reading a whole thread at once is deprecated; leave out `includeTurns`, then page with "
+    "`thread/turns/list` and `thread/items/list`.",
+    "details": None,
+}
+
+
+@method("thread/start", ThreadStartParams)
+async def thread_start(ctx: Context, params: ThreadStartParams) -> dict[str, Any]:
+    """A new thread; the starter is subscribed, everybody is told of it."""
+    services = ctx.services
+    _refuse_reserved_tools(params)
+    cwd = resolve_cwd(params.cwd, services)
+    loaded = _loaded(services, cwd, params.config)
+    config = loaded.config
+    provider = params.model_provider or config.model_provider
+    services.providers.table(provider)
+    settings = initial_settings(
+        config,
+        params,
+        cwd=cwd,
+        default_model=default_model(provider),
+        features=_features(loaded, LayerOrigin.THREAD),
+        project_features=_features(loaded, LayerOrigin.PROJECT),
+    )
+    live = await services.threads.create(
+        settings,
+        originator=ctx.session.client_name,
+        ephemeral=bool(params.ephemeral),
+        meta={"threadSource": params.thread_source, "projectId": params.project_id},
+    )
+    services.hub.subscribe(live.thread_id, ctx.connection)
+    thread = live.wire()
+    ctx.after_reply(lambda: services.hub.broadcast("thread/started", {"thread": thread}))
+    return {"thread": thread, **settings_members(settings)}
+
+
+@method("thread/resume", ThreadResumeParams)
+async def thread_resume(ctx: Context, params: ThreadResumeParams) -> dict[str, Any]:
+    """Bring a thread back, loaded or stored, and subscribe to it."""
+    services = ctx.services
+    live, fresh = await services.threads.load(params.thread_id)
+    if fresh:
+        cwd = resolve_cwd(params.cwd, services) if params.cwd else Path(live.settings.cwd)
+        own = _features(_loaded(services, cwd, params.config), LayerOrigin.THREAD) if params.config else {}
+        live.settings = with_resume_overrides(live.settings, params, features=own)
+    services.hub.subscribe(live.thread_id, ctx.connection)
+    state = await services.threads.state(live.thread_id)
+    if not params.exclude_turns:
+        services.hub.notify(ctx.connection, "deprecationNotice", _RESUME_NOTICE)
+    if fresh:
+        params_status = {"threadId": live.thread_id, "status": live.status}
+        services.hub.broadcast("thread/status/changed", params_status)
+    if live.usage is not None:
+        ctx.after_reply(lambda: _tell_usage(ctx, live))
+    turns = [] if params.exclude_turns else turn_objects(state, "full")
+    return {
+        "thread": live.wire(turns),
+        **settings_members(live.settings),
+        "collaborationMode": collaboration_mode(live.settings),
+        "initialTurnsPage": _initial_page(live.thread_id, state, params),
+        **_backwards_cursors(live.thread_id, state),
+    }
+
+
+@method("thread/read", ThreadReadParams)
+async def thread_read(ctx: Context, params: ThreadReadParams) -> dict[str, Any]:
+    """Look at a thread, loaded or stored, without subscribing."""
+    services = ctx.services
+    row = await services.threads.row(params.thread_id)
+    live = services.threads.find(row.thread_id)
+    thread = live.wire() if live is not None else services.threads.wire(row)
+    if params.include_turns:
+        services.hub.notify(ctx.connection, "deprecationNotice", _READ_NOTICE)
+        thread["turns"] = turn_objects(await services.threads.state(row.thread_id), "full")
+    return {"thread": thread, "readState": row.meta.get("readState")}
+
+
+@method("thread/name/set", ThreadSetNameParams)
+async def thread_name_set(ctx: Context, params: ThreadSetNameParams) -> dict[str, Any]:
+    """Name a thread; everybody is told."""
+    name = params.name.strip()
+    if not name:
+        raise InvalidRequest("thread name must not be empty", data_code="emptyName")
+    check_id(params.thread_id)
+    await ctx.services.threads.set_name(params.thread_id, name)
+    told = {"threadId": params.thread_id, "threadName": name}
+    ctx.after_reply(lambda: ctx.services.hub.broadcast("thread/name/updated", told))
+    return {}
+
+
+@method("thread/archive", ThreadArchiveParams)
+async def thread_archive(ctx: Context, params: ThreadArchiveParams) -> dict[str, Any]:
+    """Take a thread out of the list; a running turn is interrupted first. Pictures stay."""
+    row = await ctx.services.threads.set_archived(params.thread_id, True)
+    ctx.after_reply(lambda: ctx.services.hub.broadcast("thread/archived", {"threadId": row.thread_id}))
+    return {}
+
+
+@method("thread/unarchive", ThreadUnarchiveParams)
+async def thread_unarchive(ctx: Context, params: ThreadUnarchiveParams) -> dict[str, Any]:
+    """Take an archived thread back into the list."""
+    row = await ctx.services.threads.set_archived(params.thread_id, False)
+    ctx.after_reply(lambda: ctx.services.hub.broadcast("thread/unarchived", {"threadId": row.thread_id}))
+    return {"thread": ctx.services.threads.wire(row)}
+
+
+@method("thread/delete", ThreadDeleteParams)
+async def thread_delete(ctx: Context, params: ThreadDeleteParams) -> dict[str, Any]:
+    """Remove a thread for good, its pictures with it."""
+    await ctx.services.threads.delete(params.thread_id)
+    ctx.after_reply(lambda: ctx.services.hub.broadcast("thread/deleted", {"threadId": params.thread_id}))
+    return {}
+
+
+@method("thread/unsubscribe", ThreadUnsubscribeParams)
+async def thread_unsubscribe(ctx: Context, params: ThreadUnsubscribeParams) -> dict[str, Any]:
+    """Stop hearing of a thread's turns; the thread goes on."""
+    live = ctx.services.threads.find(params.thread_id)
+    if live is None:
+        return {"status": "notLoaded"}
+    gone = ctx.services.hub.unsubscribe(live.thread_id, ctx.connection)
+    return {"status": "unsubscribed" if gone else "notSubscribed"}
+
+
+@method("thread/loaded/list", ThreadLoadedListParams)
+async def thread_loaded_list(ctx: Context, params: ThreadLoadedListParams) -> dict[str, Any]:
+    """Ids of the threads in memory, oldest first; the cursor is the last id of a page."""
+    ids = ctx.services.threads.loaded
+    if params.cursor is not None:
+        if params.cursor not in ids:
+            raise InvalidRequest(f"invalid cursor: {shown_id(params.cursor)}", data_code="invalidCursor")
+        ids = ids[ids.index(params.cursor) + 1 :]
+    page = ids[: page_limit(params.limit, default=len(ids) or 1)]
+    return {"data": page, "nextCursor": page[-1] if len(page) < len(ids) else None}
+
+
+def resolve_cwd(cwd: str | None, services: Services) -> Path:
+    """The folder that a client named, absolute, or the server's own."""
+    return (services.cwd / Path(cwd).expanduser()) if cwd else services.cwd
+
+
+def _loaded(services: Services, cwd: Path, overrides: Mapping[str, Any] | None) -> LoadedConfig:
+    loaded = services.load_config(cwd)
+    return loaded.with_overrides(overrides) if overrides else loaded
+
+
+def _features(loaded: LoadedConfig, origin: LayerOrigin) -> dict[str, bool]:
+    layers = [layer.values for layer in loaded.feature_layers if layer.origin == origin]
+    return {key: value for values in layers for key, value in values.items()}
+
+
+def _refuse_reserved_tools(params: ThreadStartParams) -> None:
+    """A client's tool may not pose as ours."""
+    reserved = STANDALONE_IMAGEGEN.namespace
+    for tool in params.dynamic_tools or ():
+        named = tool.get("namespace") or (tool.get("name") if tool.get("type") == "namespace" else None)
+        if named == reserved:
+            raise InvalidRequest(
+                f"dynamic tool namespace collides with a reserved Responses API namespace: {reserved}; rename yours",
+                data_code="reservedNamespace",
+            )
+
+
+def _tell_usage(ctx: Context, live: LiveThread) -> None:
+    usage = dict(live.usage or {})
+    turn_id = usage.pop("turnId", None)
+    params = {"threadId": live.thread_id, "turnId": turn_id, "tokenUsage": usage}
+    ctx.services.hub.notify(ctx.connection, "thread/tokenUsage/updated", params)
+
+
+def _initial_page(thread_id: str, state: ThreadState, params: ThreadResumeParams) -> dict[str, Any] | None:
+    if (wanted := params.initial_turns_page) is None:
+        return None
+    turns = turn_objects(state, wanted.items_view or "summary")
+    page = slice_ordinals(
+        len(turns),
+        anchor=None,
+        limit=page_limit(wanted.limit),
+        descending=wanted.sort_direction != "asc",
+        thread_id=thread_id,
+        kind="turns",
+    )
+    return {
+        "data": [turns[ordinal] for ordinal in page.ordinals],
+        "nextCursor": page.next_cursor,
+        "backwardsCursor": page.backwards_cursor,
+    }
+
+
+def _backwards_cursors(thread_id: str, state: ThreadState) -> dict[str, Any]:
+    """Where a walk back from the newest turn and item begins; null in a thread without turns."""
+    turns, items = len(state.turns), len(item_entries(state.turns.values()))
+    return {
+        "turnsBackwardsCursor": cursor_text(thread_id, "turns", Anchor(ordinal=turns - 1, include=True))
+        if turns
+        else None,
+        "itemsBackwardsCursor": cursor_text(thread_id, "items", Anchor(ordinal=items - 1, include=True))
+        if items
+        else None,
+    }

@@ -1,0 +1,63 @@
+"""turn/start, turn/steer, turn/interrupt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from app_server.errors import InvalidRequest
+from app_server.methods.services import Context
+from app_server.protocol.turn import TurnInterruptParams, TurnStartParams, TurnSteerParams
+from app_server.rpc.registry import method
+from app_server.threads.live_thread import LiveThread
+from app_server.turns.context import UserMessage
+from app_server.turns.user_input import resolve_input
+
+
+@method("turn/start", TurnStartParams)
+async def turn_start(ctx: Context, params: TurnStartParams) -> dict[str, Any]:
+    """Start a turn; while one runs it is a steer of that one, as in the reference. The turn begins behind the reply."""
+    services = ctx.services
+    live = await services.threads.require(params.thread_id)
+    if not params.input:
+        raise InvalidRequest("input must not be empty", data_code="emptyInput")
+    services.providers.table(live.settings.model_provider)
+    message = await _message(ctx, live, params)
+    if (running := live.active) is not None and running.steer(message):
+        return {"turn": running.wire()}
+    turn = await live.start_turn(message, params)
+    ctx.after_reply(lambda: services.threads.run(live, turn))
+    return {"turn": turn.wire()}
+
+
+@method("turn/steer", TurnSteerParams)
+async def turn_steer(ctx: Context, params: TurnSteerParams) -> dict[str, Any]:
+    """Add the user's words to the running turn; its stream is cut at once."""
+    live = await ctx.services.threads.require(params.thread_id)
+    live.require_turn(params.expected_turn_id, "steer")
+    if not params.input:
+        raise InvalidRequest("input must not be empty", data_code="emptyInput")
+    message = await _message(ctx, live, params)
+    turn = live.require_turn(params.expected_turn_id, "steer")
+    if not turn.steer(message):
+        raise InvalidRequest("no active turn to steer", data_code="noActiveTurn")
+    return {"turnId": turn.ctx.turn_id}
+
+
+@method("turn/interrupt", TurnInterruptParams)
+async def turn_interrupt(ctx: Context, params: TurnInterruptParams) -> dict[str, Any]:
+    """Stop the running turn; `turn/completed` with status interrupted follows the reply."""
+    live = await ctx.services.threads.require(params.thread_id)
+    turn = live.require_turn(params.turn_id, "interrupt")
+    ctx.after_reply(turn.interrupt)
+    return {}
+
+
+async def _message(ctx: Context, live: LiveThread, params: TurnStartParams | TurnSteerParams) -> UserMessage:
+    return await resolve_input(
+        params.input,
+        client_id=params.client_user_message_id,
+        cwd=Path(live.settings.cwd),
+        thread_id=live.thread_id,
+        pictures=ctx.services.pictures,
+    )

@@ -1,0 +1,95 @@
+"""Owns how a picture becomes a file: a safe bounded name, written whole or not at all, never over another file.
+
+Blocking; knows no thread, store or protocol. `store.py` calls it in a worker thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import Final
+
+MAX_STEM: Final = 120
+MAX_TRIES: Final = 1000
+_SAFE: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+
+
+def file_stem(name: str) -> str:
+    """An id as a file name: ASCII letters, digits, `-` and `_` stay, the rest becomes `_`; long ones end in a hash."""
+    stem = "".join(char if char in _SAFE else "_" for char in name) or "generated_image"
+    if len(stem) <= MAX_STEM:
+        return stem
+    tail = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{stem[: MAX_STEM - 9]}-{tail}"
+
+
+def write_new(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
+    """Write `<folder>/<stem><suffix>`, or `<stem>-2<suffix>` and so on where a name is taken; returns the path.
+
+    The file appears whole: a temporary one in the same folder is synced and then given its name. Mode 0600.
+    Raises OSError, also when the folder is a symbolic link; nothing is left behind then.
+    """
+    _real_folder(folder)
+    handle, name = tempfile.mkstemp(prefix=".new-", suffix=suffix, dir=folder)  # O_EXCL and mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        path = _publish(Path(name), folder, stem, suffix)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    _sync_folder(folder)
+    return path
+
+
+def _real_folder(folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            raise NotADirectoryError(f"{folder} is a link or a file, not a folder of its own; remove it") from None
+
+
+def _publish(source: Path, folder: Path, stem: str, suffix: str) -> Path:
+    for number in range(1, MAX_TRIES + 1):
+        target = folder / f"{stem}{suffix if number == 1 else f'-{number}{suffix}'}"
+        try:
+            _give_name(source, target)
+        except FileExistsError:
+            continue
+        return target
+    raise FileExistsError(f"{folder} has {MAX_TRIES} pictures called {stem}{suffix}; remove some")
+
+
+def _give_name(source: Path, target: Path) -> None:
+    """Let `target` name the finished file; FileExistsError when it names another one."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):  # a file system without links: not atomic, but still never over another file
+        with open(
+            os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb"
+        ) as out:
+            try:
+                out.write(source.read_bytes())
+                out.flush()
+                os.fsync(out.fileno())
+            except OSError:
+                target.unlink(missing_ok=True)
+                raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name durable where a folder can be synced (not on Windows, nor on some network disks)."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
+        os.close(handle)

@@ -1,0 +1,119 @@
+"""Owns where pictures lie: saves generated ones under the home, hands bytes to the blob store, reads both back.
+
+It never scales or re-encodes a picture and never writes over a file. `bootstrap` builds one per process and gives it to
+extensions as `Pictures`; turns use it for attachments and hosted pictures.
+
+    <home>/generated_images/<thread>/<call>.png      the file IS the blob; `-2`, `-3` … when the name is taken
+"""
+
+from __future__ import annotations
+
+import base64
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from app_server.extension_api.services import CheckedPicture, PictureRejected, SavedPicture
+from app_server.extension_api.tools import PictureRef
+from app_server.pictures.check import PictureLimits, check_picture
+from app_server.pictures.files import file_stem, write_new
+from app_server.storage.base import BlobStore, StorageError
+
+FOLDER: Final = "generated_images"
+DECODERS: Final = 2
+"""Pictures looked at or written at one time: each may take 400 MB while it is decoded."""
+SAVE_BOUND_S: Final = 30.0
+"""A save that has begun is ended even when its turn is interrupted, but not for longer than this."""
+
+T = TypeVar("T")
+
+
+def data_url(ref: PictureRef, data: bytes) -> str:
+    """The picture as a `data:` URL, for a model or for a client that takes it inline."""
+    return f"data:{ref.mime};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+class PictureStore:
+    """The `Pictures` of `extension_api/services.py` over a BlobStore."""
+
+    def __init__(self, home: Path, blobs: BlobStore, limits: PictureLimits | None = None) -> None:
+        self._root, self._blobs, self._limits = home / FOLDER, blobs, limits or PictureLimits()
+        self._limiter = anyio.CapacityLimiter(DECODERS)
+
+    async def check(self, data: bytes) -> CheckedPicture:
+        """Type by magic number, dimensions, alpha, limits. Raises PictureRejected."""
+        return await self._in_thread(lambda: check_picture(data, self._limits))
+
+    async def save_generated(self, picture: CheckedPicture, *, thread_id: str, call_id: str) -> SavedPicture:
+        """Save under the thread's folder and make the file the blob: mode 0600, atomic, never over another file.
+
+        Raises:
+            OSError: the file could not be written or registered, or it took too long.
+        """
+        folder, stem = self._root / file_stem(thread_id), file_stem(call_id)
+        with anyio.fail_after(SAVE_BOUND_S, shield=True):
+            path = await self._in_thread(lambda: write_new(folder, stem, picture.suffix, picture.data))
+            try:
+                ref = await self._blobs.adopt(str(path), picture.ref, owner=thread_id)
+            except StorageError as error:
+                await self._in_thread(lambda: path.unlink(missing_ok=True))
+                raise OSError(error.message) from error
+        return SavedPicture(ref=ref, path=path)
+
+    async def keep(self, picture: CheckedPicture, *, thread_id: str) -> PictureRef:
+        """Store bytes that have no file of their own. Raises OSError when the store refuses them."""
+        try:
+            return await self._blobs.put(picture.data, picture.ref, owner=thread_id)
+        except StorageError as error:
+            raise OSError(error.message) from error
+
+    async def read(self, ref: PictureRef) -> bytes:
+        """The stored bytes, checked against their sha256. Raises PictureRejected when they are gone or altered."""
+        try:
+            return await self._blobs.read(ref.sha256)
+        except StorageError as error:
+            raise PictureRejected(f"a stored picture can no longer be used: {error.message}") from error
+
+    async def path_of(self, ref: PictureRef) -> str | None:
+        """A file on this machine that holds the stored bytes, or None."""
+        return await self._blobs.path(ref.sha256)
+
+    async def read_file(self, path: Path) -> CheckedPicture:
+        """A picture file of the user, unscaled. Raises PictureRejected with the path and the cause."""
+        return await self._in_thread(lambda: _read_file(path, self._limits))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+
+
+def _read_file(path: Path, limits: PictureLimits) -> CheckedPicture:
+    data = _read_bytes(path, limits.max_bytes)
+    try:
+        return check_picture(data, limits)
+    except PictureRejected as error:
+        raise PictureRejected(f"unable to use referenced image at `{path}`: {error}") from error
+
+
+def _read_bytes(path: Path, max_bytes: int) -> bytes:
+    """The bytes of a regular file; at most one over the cap, for the check to refuse."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # asked before opening: a pipe would block
+            raise _unreadable(path, "it is a folder or a device; give the path of a picture file")
+        with path.open("rb") as file:
+            return file.read(max_bytes + 1)
+    except FileNotFoundError as error:
+        raise _unreadable(path, "there is no such file; check the path") from error
+    except PermissionError as error:
+        raise _unreadable(path, "this server may not read it; change its permissions or give a copy") from error
+    except OSError as error:
+        raise _unreadable(path, f"{error.strerror or 'the disk refused'}; give another path") from error
+    except ValueError as error:  # a NUL or a lone surrogate
+        raise _unreadable(path, "no file can have this name; check the path") from error
+
+
+def _unreadable(path: Path, cause: str) -> PictureRejected:
+    return PictureRejected(f"unable to read referenced image at `{path}`: {cause}")

@@ -1,0 +1,275 @@
+"""The Responses API over HTTP: a request becomes a POST, the answer's event stream becomes provider events.
+
+It owns the HTTP exchange: body, headers, quiet retries before the stream begins, the watch for silence, hanging up.
+What the events mean is in `responses_events.py`, what failures mean in `responses_errors.py`; whether a broken stream
+is started again is `turns/sampling.py`'s decision. `registry.py` builds one provider for each configured table.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anyio
+import httpx
+import orjson
+
+from app_server.clock import Clock, SystemClock
+from app_server.providers.base import Completed, Credentials, ModelRequest, ProviderEvent, ProviderFacts, UpstreamError
+from app_server.providers.responses_errors import (
+    FailureSource,
+    bad_address,
+    bad_header,
+    disconnected,
+    refusal,
+    unreachable,
+)
+from app_server.providers.responses_events import ResponseReader, rate_limits
+from app_server.providers.sse import MAX_EVENT_BYTES, SseDecoder, SseTooLarge
+from app_server.version import __version__
+
+USER_AGENT: Final = f"imagegen-app-server/{__version__}"
+CONNECT_TIMEOUT_S: Final = 30.0
+ERROR_BODY_BYTES: Final = 64 * 1024
+"""How much of a refusal is read: enough for any explanation, too little to fill the memory."""
+ERROR_BODY_TIMEOUT_S: Final = 10.0
+HANG_UP_TIMEOUT_S: Final = 2.0
+"""Bound of the shielded clean-up of one HTTP stream."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
+_SECRET_NAME: Final = re.compile(r"auth|key|token|secret|sig|password|cookie", re.IGNORECASE)
+
+
+def http_backoff_s(retry: int) -> float:
+    """The pause before the HTTP retry of this number (1, 2, …): 0.2 s, doubling, give or take a tenth."""
+    return float(0.2 * 2 ** (retry - 1)) * random.uniform(0.9, 1.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponsesSettings:
+    """How to reach one provider. The callables are asked at every request: logins and variables change."""
+
+    base_url: Callable[[], str]
+    """`/responses` is appended."""
+    headers: Callable[[], Mapping[str, str]] = dict
+    """The provider's own headers, those from the environment included."""
+    query_params: Mapping[str, str]
+    request_max_retries: int = 4
+    stream_max_retries: int = 5
+    stream_idle_timeout_s: float = 300.0
+    """How long the provider may be silent, before the answer begins and between any two pieces of it."""
+    max_event_bytes: int = MAX_EVENT_BYTES
+    login_hint: Callable[[], str] = lambda: "the key or login of this provider"
+    """Which key is used and where it is set, for the message of a refusal."""
+    user_agent: str = USER_AGENT
+    http_backoff_s: Callable[[int], float] = http_backoff_s
+
+
+class ResponsesProvider:
+    """One provider that speaks the Responses API. Holds no state between requests: safe for many streams at once."""
+
+    def __init__(
+        self,
+        facts: ProviderFacts,
+        settings: ResponsesSettings,
+        credentials: Credentials,
+        client: Callable[[], httpx.AsyncClient],
+        clock: Clock | None = None,
+    ) -> None:
+        self._facts, self._settings, self._credentials, self._client = facts, settings, credentials, client
+        self._clock = clock or SystemClock()
+
+    @property
+    def facts(self) -> ProviderFacts:
+        return self._facts
+
+    @property
+    def stream_max_retries(self) -> int:
+        return self._settings.stream_max_retries
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ProviderEvent, None]:
+        """See `ModelProvider.stream`. RateLimits comes right before Completed; after Completed nothing is read."""
+        url = self._url()
+        headers, source = self._headers(request, url)
+        response = await self._open(url, headers, request_body(request), source)
+        try:
+            limits, chunks = rate_limits(response.headers), response.aiter_bytes()
+            reader, decoder, heard = ResponseReader(source), SseDecoder(self._settings.max_event_bytes), False
+            while (chunk := await _next_chunk(chunks, self._settings.stream_idle_timeout_s)) is not None:
+                for payload in _payloads(decoder, chunk):
+                    event = reader.read(payload)
+                    if event is None:
+                        continue
+                    if isinstance(event, Completed):
+                        yield limits
+                        yield event
+                        return
+                    heard = True
+                    yield event
+            raise disconnected(_early_end(response, heard=heard))
+        finally:
+            await _hang_up(response)
+
+    async def _open(self, url: httpx.URL, headers: httpx.Headers, body: bytes, source: FailureSource) -> httpx.Response:
+        """The answer's head, status 2xx. Trouble of the network and 5xx are tried again, silently."""
+        retry = 0
+        while True:
+            try:
+                return await self._post(url, headers, body, source)
+            except UpstreamError as failure:
+                retry += 1
+                if retry > self._settings.request_max_retries or not retried_before_stream(failure):
+                    raise
+            await anyio.sleep(self._settings.http_backoff_s(retry))
+
+    async def _post(self, url: httpx.URL, headers: httpx.Headers, body: bytes, source: FailureSource) -> httpx.Response:
+        client, idle_s = self._client(), self._settings.stream_idle_timeout_s
+        timeout = httpx.Timeout(idle_s, connect=CONNECT_TIMEOUT_S, pool=None)
+        try:
+            outgoing = client.build_request("POST", url, content=body, headers=headers, timeout=timeout)
+            response = await client.send(outgoing, stream=True, follow_redirects=False)
+        except httpx.UnsupportedProtocol as error:
+            raise bad_address(source) from error
+        except httpx.LocalProtocolError as error:
+            raise bad_header(source) from error
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+            raise unreachable(source, details=str(error) or None) from error
+        except httpx.TimeoutException as error:
+            raise disconnected(_silence(idle_s)) from error
+        except httpx.TransportError as error:
+            raise disconnected("the connection closed without an answer", details=str(error) or None) from error
+        if response.is_success:
+            return response
+        try:
+            said = await _error_body(response)
+        finally:
+            await _hang_up(response)
+        raise refusal(response.status_code, said, response.headers, source, now_s=self._clock.now_ms() / 1000)
+
+    def _url(self) -> httpx.URL:
+        base = self._settings.base_url()
+        try:
+            url = httpx.URL(base.rstrip("/") + "/responses")
+        except httpx.InvalidURL as error:
+            raise bad_address(self._source(base, ())) from error
+        return url.copy_merge_params(dict(self._settings.query_params)) if self._settings.query_params else url
+
+    def _headers(self, request: ModelRequest, url: httpx.URL) -> tuple[httpx.Headers, FailureSource]:
+        """All headers, and whose words a failure may repeat."""
+        own, login = self._settings.headers(), self._credentials.headers()
+        headers = httpx.Headers(
+            {
+                "accept": "text/event-stream",
+                "content-type": "application/json",
+                "user-agent": self._settings.user_agent,
+            }
+        )
+        for group in (login, own, request.headers):  # a header that the user wrote wins over the login's
+            headers.update([(name.encode(), _header_value(value)) for name, value in group.items()])
+        named = (*own.items(), *self._settings.query_params.items())
+        secrets = [value for name, value in named if _SECRET_NAME.search(name)] + list(login.values())
+        shown = str(url.copy_with(query=None, username=None, password=None))
+        return headers, self._source(shown, secrets)
+
+    def _source(self, url: str, secrets: Sequence[str]) -> FailureSource:
+        bare = (secret.removeprefix("Bearer ").strip() for secret in secrets)
+        return FailureSource(
+            provider_id=self._facts.id,
+            url=url,
+            login_hint=self._settings.login_hint(),
+            secrets=tuple(secret for secret in bare if len(secret) >= 6),  # shorter ones are parts of ordinary words
+        )
+
+
+def request_body(request: ModelRequest) -> bytes:
+    """The JSON of one call, keys in the order of the reference (protocol.md §12)."""
+    body = {
+        "model": request.model,
+        "stream": True,
+        "input": request.input,
+        "tools": request.tools,
+        "tool_choice": "auto",
+        "parallel_tool_calls": request.parallel_tool_calls,
+        "reasoning": request.reasoning,
+        "store": False,
+        "include": ["reasoning.encrypted_content"],
+        "prompt_cache_key": request.prompt_cache_key,
+        "text": request.text,
+        "client_metadata": request.client_metadata,
+    }
+    return orjson.dumps(body, default=_plain)
+
+
+def retried_before_stream(failure: UpstreamError) -> bool:
+    """Whether a failure before the stream began is tried again at once: 5xx, and a network that let us down.
+
+    Not after silence: the request may still be at work, and waiting that long again helps nobody."""
+    if failure.http_status is not None:
+        return failure.http_status >= 500
+    return isinstance(failure.__cause__, httpx.NetworkError | httpx.RemoteProtocolError | httpx.ProxyError)
+
+
+async def _next_chunk(chunks: AsyncIterator[bytes], idle_s: float) -> bytes | None:
+    """The next bytes of the answer, None at its end. The client's read timeout is the watch for silence."""
+    try:
+        return await anext(chunks)
+    except StopAsyncIteration:
+        return None
+    except httpx.TimeoutException as error:
+        raise disconnected(_silence(idle_s)) from error
+    except (httpx.TransportError, httpx.DecodingError) as error:
+        raise disconnected("the connection was cut", details=str(error) or None) from error
+
+
+def _payloads(decoder: SseDecoder, chunk: bytes) -> list[bytes]:
+    try:
+        return decoder.feed(chunk)
+    except SseTooLarge as error:
+        raise disconnected(f"{error}, which is more than this server takes", stream_retry=False) from error
+
+
+async def _error_body(response: httpx.Response) -> bytes:
+    """The beginning of a refusal's body, as much as comes in time."""
+    body = b""
+    with anyio.move_on_after(ERROR_BODY_TIMEOUT_S):
+        try:
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) >= ERROR_BODY_BYTES:
+                    break
+        except (httpx.TransportError, httpx.DecodingError):
+            pass  # the status says enough
+    return body[:ERROR_BODY_BYTES]
+
+
+async def _hang_up(response: httpx.Response) -> None:
+    """Close the HTTP stream, also while the task is being cancelled; an unfinished one loses its connection."""
+    with anyio.move_on_after(HANG_UP_TIMEOUT_S, shield=True):
+        await response.aclose()
+
+
+def _early_end(response: httpx.Response, *, heard: bool) -> str:
+    content_type = response.headers.get("content-type", "").split(";")[0].strip()
+    if not heard and content_type and content_type != "text/event-stream":
+        return f"the answer is {content_type[:80]} and not an event stream, check the base_url of the provider"
+    return "it ended without response.completed"
+
+
+def _silence(idle_s: float) -> str:
+    return f"the provider was silent for {idle_s:g} seconds"
+
+
+def _header_value(value: str) -> bytes:
+    return _CONTROL.sub(" ", value).strip().encode()
+
+
+def _plain(value: Any) -> Any:
+    """For orjson: a mapping or sequence that is no dict or list."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")

@@ -1,0 +1,210 @@
+"""One client: the read loop, requests in flight, requests that we sent, and the way out.
+
+    frame ─► parse ─► reply         wakes the waiter of our own request
+                      initialize    answered in the loop, before anything heavy is loaded
+                      request       a task with its own cancel scope → dispatch → outbox
+                      invalid       an error answer with the id that could be read
+                      notification  `initialized` is accepted, unknown ones are skipped
+
+The connection ends when its stream does: what is in flight may finish within a bound, then the outbox is flushed.
+Turns are not the connection's: they go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from app_server.errors import InvalidRequest, Overloaded, RpcError
+from app_server.protocol.jsonrpc import (
+    INVALID_REQUEST,
+    Invalid,
+    Notification,
+    Reply,
+    Request,
+    encode_error,
+    encode_request,
+    encode_result,
+    parse_frame,
+)
+from app_server.rpc.context import RequestContext
+from app_server.rpc.hub import Hub
+from app_server.rpc.outbox import Outbox
+from app_server.rpc.session import Session
+from app_server.transport.base import FrameTooLarge, MessageStream, StreamClosed
+
+S = TypeVar("S")
+MAX_IN_FLIGHT = 1024
+"""Requests of one connection that may be unanswered at a time; beyond it they are answered -32001."""
+_DRAIN_TIMEOUT_S = 5.0
+
+
+class DispatcherLike(Protocol):
+    """`rpc/dispatch.Dispatcher`, named here so that importing a connection does not load the engine."""
+
+    async def dispatch(self, ctx: Any, request: Request) -> tuple[bytes, bool]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core(Generic[S]):
+    """What is loaded after the first answer: the services and the dispatcher over them."""
+
+    services: S
+    dispatcher: DispatcherLike
+
+
+class Server(Protocol[S]):
+    """What a connection needs from the composition root."""
+
+    hub: Hub[S]
+
+    def initialize(self, session: Session, params: Any) -> Mapping[str, Any]:
+        """Fill the session, return the result. Raises InvalidRequest; the session stays uninitialized then."""
+        ...
+
+    async def core(self) -> Core[S]:
+        """Load the rest on first need; later calls return at once."""
+        ...
+
+    async def client_ready(self, connection: Connection[S]) -> None:
+        """Called once after the initialize reply: warm up, then tell the client what it should know."""
+        ...
+
+
+class Connection(Generic[S]):
+    """One client over one stream. `run` returns when the client is gone and everything is answered."""
+
+    def __init__(self, stream: MessageStream, server: Server[S]) -> None:
+        self._stream = stream
+        self._server = server
+        self._outbox = Outbox(stream)
+        self._waiting: dict[int | str, Callable[[Reply], None]] = {}
+        self._in_flight = 0
+        self._idle = anyio.Event()
+        self.session = Session(connection_id=server.hub.next_connection_id(), transport=stream.transport)
+
+    async def run(self) -> None:
+        """Serve the client until its stream ends."""
+        self._server.hub.add(self)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._write)
+                await self._read(tasks)
+                with anyio.move_on_after(_DRAIN_TIMEOUT_S):
+                    while self._in_flight:
+                        self._idle = anyio.Event()
+                        await self._idle.wait()
+                self._outbox.close()
+                tasks.cancel_scope.deadline = anyio.current_time() + _DRAIN_TIMEOUT_S
+        finally:
+            self._server.hub.remove(self)
+            for request_id, wake in list(self._waiting.items()):
+                wake(Reply(request_id, None, {"message": "The client disconnected before it answered."}))
+            with anyio.CancelScope(shield=True), anyio.move_on_after(_DRAIN_TIMEOUT_S):
+                await self._stream.aclose()
+
+    # -- out
+    def send(self, frame: bytes) -> None:
+        """Queue a frame that must arrive; a client that never reads is cut off in the end."""
+        if not self._outbox.put(frame):
+            self._outbox.close()
+
+    def send_delta(self, frame: bytes) -> None:
+        self._outbox.put_delta(frame)
+
+    async def request(self, method: str, params: Any) -> Any:
+        """Ask the client; returns its result. Raises RpcError with its error, also when it goes away."""
+        request_id = self._server.hub.next_request_id()
+        answer: list[Reply] = []
+        done = anyio.Event()
+
+        def wake(reply: Reply) -> None:
+            answer.append(reply)
+            done.set()
+
+        self._waiting[request_id] = wake
+        try:
+            self.send(encode_request(request_id, method, params))
+            await done.wait()
+        finally:
+            self._waiting.pop(request_id, None)
+        reply = answer[0]
+        if reply.error is not None:
+            raise RpcError(str(reply.error.get("message", "The client refused."))[:500], data_code="clientError")
+        return reply.result
+
+    async def _write(self) -> None:
+        await self._outbox.run()
+        await self._stream.aclose()
+
+    # -- in
+    async def _read(self, tasks: TaskGroup) -> None:
+        while True:
+            try:
+                data = await self._stream.receive()
+            except StreamClosed:
+                return
+            except FrameTooLarge as error:
+                self.send(encode_error(None, INVALID_REQUEST, str(error), {"code": "frameTooLarge"}))
+                continue
+            match parse_frame(data):
+                case Request(method="initialize") as request:
+                    self._initialize(request, tasks)
+                case Request() as request:
+                    self._accept(request, tasks)
+                case Reply() as reply:
+                    if (wake := self._waiting.get(reply.id)) is not None:
+                        wake(reply)
+                case Invalid() as invalid:
+                    self.send(encode_error(invalid.id, invalid.code, invalid.message, {"code": invalid.data_code}))
+                case Notification() | None:
+                    pass
+
+    def _initialize(self, request: Request, tasks: TaskGroup) -> None:
+        try:
+            if self.session.initialized:
+                raise InvalidRequest("Already initialized", data_code="alreadyInitialized")
+            result = self._server.initialize(self.session, request.params)
+        except RpcError as error:
+            self.send(encode_error(request.id, error.wire_code, error.message, error.data))
+            return
+        self.send(encode_result(request.id, result))
+        tasks.start_soon(self._server.client_ready, self)
+
+    def _accept(self, request: Request, tasks: TaskGroup) -> None:
+        if not self.session.initialized:
+            error: RpcError = InvalidRequest("Not initialized", data_code="notInitialized")
+        elif self._in_flight >= MAX_IN_FLIGHT:
+            error = Overloaded(f"Server overloaded: {MAX_IN_FLIGHT} requests are unanswered; retry when some are.")
+        else:
+            self._in_flight += 1
+            tasks.start_soon(self._serve, request)
+            return
+        self.send(encode_error(request.id, error.wire_code, error.message, error.data))
+
+    async def _serve(self, request: Request) -> None:
+        try:
+            core = await self._server.core()
+            ctx = RequestContext(
+                services=core.services,
+                connection=self,
+                session=self.session,
+                request_id=request.id,
+                method=request.method,
+            )
+            frame, good = await core.dispatcher.dispatch(ctx, request)
+            self.send(frame)
+            if good:
+                for callback in ctx.callbacks:
+                    callback()
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+
+ConnectionHandler = Callable[[MessageStream], Awaitable[None]]

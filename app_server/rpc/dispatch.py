@@ -1,0 +1,115 @@
+"""From a request to its answer. The ONLY importer of jsonrpcserver, and the one place where an exception becomes a wire error.
+
+jsonrpcserver is used at request level (`dispatch_request`): it finds the method, binds the arguments and calls it. Our
+envelope is checked before (`protocol/jsonrpc.py`) and written after, because the wire has no `jsonrpc` member; params are
+validated here, once, at the edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from jsonrpcserver.async_dispatcher import dispatch_request
+from jsonrpcserver.request import Request as EngineRequest
+from jsonrpcserver.result import Error, Success
+from pydantic import BaseModel, ValidationError
+
+from app_server.errors import AppServerError, ConfigurationError, InternalError, InvalidRequest, RpcError
+from app_server.observability.logging import get_logger
+from app_server.protocol.base import WireModel, validation_error_message
+from app_server.protocol.jsonrpc import MISSING, Request, encode_error, encode_result
+from app_server.protocol.tables import experimental_use
+from app_server.rpc.context import RequestContext
+from app_server.rpc.registry import MethodSpec
+
+S = TypeVar("S")
+log = get_logger("rpc")
+Engine = Callable[[RequestContext[Any], Any], Awaitable[Any]]
+
+
+class Dispatcher(Generic[S]):
+    """The methods of the server, ready to be called. Stateless between requests."""
+
+    def __init__(self, methods: Mapping[str, MethodSpec]) -> None:
+        self._table: dict[str, Engine] = {name: _engine_method(spec) for name, spec in methods.items()}
+
+    async def dispatch(self, ctx: RequestContext[S], request: Request) -> tuple[bytes, bool]:
+        """The encoded answer, and whether it is a good one."""
+        if request.method not in self._table:
+            return _error(request, unknown_method(request.method)), False
+        _, outcome = await dispatch_request(
+            self._table, ctx, EngineRequest(request.method, [request.params], request.id)
+        )
+        failure = getattr(outcome, "_error", None)  # the engine's Either type has no public accessor
+        if failure is not None:
+            return encode_error(request.id, failure.code, failure.message, failure.data), False
+        result = outcome._value.result
+        try:
+            return encode_result(request.id, result.wire() if isinstance(result, WireModel) else result), True
+        except TypeError:  # orjson's: a handler returned something that is not JSON
+            log.error("reply_not_encodable", method=request.method, exc_info=True)
+            return _error(request, InternalError(_internal(request.method))), False
+
+
+def _engine_method(spec: MethodSpec) -> Engine:
+    async def serve(ctx: RequestContext[Any], params: Any) -> Any:
+        try:
+            result = await spec.handler(ctx, validated(spec, params, ctx.session.experimental_api))
+        except AppServerError as error:
+            wire = as_rpc_error(error)
+            return Error(wire.wire_code, wire.message, wire.data)
+        except Exception:  # the request task's last resort: nothing of the inside is told to the client
+            log.error("request_failed", method=spec.name, exc_info=True)
+            wire = InternalError(_internal(spec.name))
+            return Error(wire.wire_code, wire.message, wire.data)
+        return Success(result)
+
+    return serve
+
+
+def validated(spec: MethodSpec, params: Any, experimental_api: bool) -> BaseModel | None:
+    """The params as their model, after the experimental gate. Raises InvalidRequest in the reference's words."""
+    given = params if isinstance(params, dict) else None
+    if not experimental_api and (used := experimental_use(spec.name, given)) is not None:
+        raise InvalidRequest(f"{used} requires experimentalApi capability", data_code="experimentalApiRequired")
+    if spec.params is None:
+        if params is MISSING or params is None or isinstance(params, dict):
+            return None
+        raise _invalid("params must be an object or null", "invalidParams")
+    if params is MISSING:
+        raise _invalid("missing field `params`", "missingParams")
+    try:
+        return spec.params.model_validate(params)
+    except ValidationError as error:
+        raise _invalid(validation_error_message(error, data=params), "invalidParams") from None
+
+
+def as_rpc_error(error: AppServerError) -> RpcError:
+    """Any error of the tree as a wire error."""
+    if isinstance(error, RpcError):
+        return error
+    if isinstance(error, ConfigurationError):
+        return InvalidRequest(error.message, data_code="configuration")
+    return InternalError(error.message, data_code="storage")
+
+
+def unknown_method(method: str) -> InvalidRequest:
+    """The reference answers -32600 here, not -32601; clients treat both alike."""
+    shown = method if len(method) <= 100 else method[:100] + "…"
+    return InvalidRequest(
+        f"Invalid request: unknown method `{shown}`; the README lists the methods of this server.",
+        data_code="unknownMethod",
+    )
+
+
+def _invalid(message: str, data_code: str) -> InvalidRequest:
+    return InvalidRequest(f"Invalid request: {message}", data_code=data_code)
+
+
+def _internal(method: str) -> str:
+    return f"The server failed while serving {method}; its log has the cause."
+
+
+def _error(request: Request, error: RpcError) -> bytes:
+    return encode_error(request.id, error.wire_code, error.message, error.data)

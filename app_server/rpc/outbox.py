@@ -1,0 +1,84 @@
+"""The ordered, byte-bounded writer of one connection: frames go out in the order in which they were put.
+
+Replies and durable notifications are never dropped. Deltas are, once a slow reader has `DELTA_LIMIT_BYTES` waiting: the
+completed item holds the whole text. A reader that leaves `HARD_LIMIT_BYTES` waiting is cut off, so that one dead client
+cannot take the server's memory; it may come back and resume the thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import anyio
+
+from app_server.transport.base import MessageStream, StreamClosed
+
+DELTA_LIMIT_BYTES = 8 * 1024 * 1024
+HARD_LIMIT_BYTES = 256 * 1024 * 1024
+_BATCH_BYTES = 1024 * 1024
+_FLUSH_TIMEOUT_S = 5.0
+
+
+class Outbox:
+    """`put` and `put_delta` never wait; `run` writes until `close`, owned by the connection's task group."""
+
+    def __init__(self, stream: MessageStream) -> None:
+        self._stream = stream
+        self._frames: deque[bytes] = deque()
+        self._wake = anyio.Event()
+        self._closing = False
+        self.queued_bytes = 0
+        self.dropped_deltas = 0
+
+    def put(self, frame: bytes) -> bool:
+        """Queue a frame that must arrive. False when the connection is beyond its limit and has to be cut."""
+        if self._closing:
+            return True
+        self._frames.append(frame)
+        self.queued_bytes += len(frame)
+        self._wake.set()
+        return self.queued_bytes <= HARD_LIMIT_BYTES
+
+    def put_delta(self, frame: bytes) -> None:
+        """Queue a frame that a slow reader may miss."""
+        if self.queued_bytes > DELTA_LIMIT_BYTES:
+            self.dropped_deltas += 1
+        else:
+            self.put(frame)
+
+    def close(self) -> None:
+        """Take no more frames; `run` returns after what is queued is written."""
+        self._closing = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write batches until closed and empty, or until the peer is gone."""
+        while True:
+            if not self._frames:
+                if self._closing:
+                    return
+                self._wake = anyio.Event()
+                await self._wake.wait()
+                continue
+            batch, size = self._take()
+            try:
+                if self._closing:
+                    with anyio.fail_after(_FLUSH_TIMEOUT_S):
+                        await self._stream.send(batch)
+                else:
+                    await self._stream.send(batch)
+            except (StreamClosed, TimeoutError):
+                self._closing = True
+                self._frames.clear()
+                self.queued_bytes = 0
+                return
+            self.queued_bytes -= size
+
+    def _take(self) -> tuple[list[bytes], int]:
+        batch: list[bytes] = []
+        size = 0
+        while self._frames and size < _BATCH_BYTES:
+            frame = self._frames.popleft()
+            batch.append(frame)
+            size += len(frame)
+        return batch, size

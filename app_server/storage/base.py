@@ -1,0 +1,215 @@
+"""The seams of storage: what a thread log, a blob store and a lease manager promise. No caller sees an implementation.
+
+Rules that every implementation obeys (one contract suite runs on all, `tests/contracts/`):
+- The log is the truth. A record is `(tenant, thread, seq, kind, data)`; seq counts from 1 without gaps per thread.
+- `append` returns once the records are durable, and is fenced: it fails when the lease's epoch is not the current one.
+- Bytes of pictures never enter the log; a record holds `{sha256, mime, bytes, width, height}`.
+- The thread index (`ThreadRow`) is derived: written in the same commit as the records that change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from app_server.errors import AppServerError
+from app_server.extension_api.tools import PictureRef
+
+LOCAL_TENANT = "local"
+
+
+class StorageError(AppServerError):
+    """The log or a blob cannot be read or written; the message says which and why."""
+
+
+class LeaseLost(StorageError):
+    """Somebody else may write this thread: the append was refused and nothing of it was kept."""
+
+
+class LeaseHeld(StorageError):
+    """Another live process writes this thread."""
+
+
+class BlobMissing(StorageError):
+    """A picture's file is not there any more."""
+
+
+class BlobAltered(StorageError):
+    """A picture's file no longer has the bytes that were stored (its sha256 differs)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One durable fact of a thread. `kind` is one of `storage/records.py`; `data` is JSON, never with picture bytes."""
+
+    kind: str
+    data: dict[str, Any]
+    seq: int = 0
+    """1, 2, 3 … as stored; 0 on a record that is not stored yet."""
+    at_ms: int = 0
+    """When it was appended, milliseconds since the epoch; filled by the log when 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadRow:
+    """The index row of one thread: what `thread/list` and an unloaded `thread/read` need without reading the log."""
+
+    thread_id: str
+    tenant: str = LOCAL_TENANT
+    created_at_ms: int
+    updated_at_ms: int
+    """When the last turn started or ended, or the last user change."""
+    recency_at_ms: int
+    """When the user last spoke in it."""
+    listed: bool = False
+    """False until the first turn starts: unused threads are not listed."""
+    archived: bool = False
+    name: str | None = None
+    preview: str = ""
+    """The first user text, at most 200 characters."""
+    cwd: str
+    source: str
+    model: str
+    model_provider: str
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Further members of the wire's Thread object that no search looks at (originator, gitInfo, readState…)."""
+
+
+ThreadSortKey = Literal["created_at", "updated_at", "recency_at"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadQuery:
+    """A page of the thread index. Filters are joined by AND; None means any."""
+
+    tenant: str = LOCAL_TENANT
+    limit: int = 25
+    sort_key: ThreadSortKey = "created_at"
+    descending: bool = True
+    after: tuple[int, str] | None = None
+    """Keyset cursor: `(sort value in ms, thread id)` of the row before the page, exclusive."""
+    archived: bool = False
+    cwds: tuple[str, ...] | None = None
+    providers: tuple[str, ...] | None = None
+    sources: tuple[str, ...] | None = None
+    search: str | None = None
+    """Part of preview or name, case-insensitive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadPage:
+    """Rows in the asked order, and whether more follow."""
+
+    rows: tuple[ThreadRow, ...]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to write one thread. `epoch` grows with every owner, so an old owner is fenced off."""
+
+    thread_id: str
+    tenant: str
+    owner: str
+    epoch: int
+
+
+class ThreadLog(Protocol):
+    """Append-only records by `(thread, seq)`, and the index of threads."""
+
+    async def create(self, row: ThreadRow, lease: Lease, records: Sequence[Record]) -> int:
+        """A new thread with its first records; returns the last seq. Durable on return."""
+        ...
+
+    async def append(self, lease: Lease, records: Sequence[Record], *, row: ThreadRow | None = None) -> int:
+        """Append in order, as one commit, together with the new index row if given; returns the last seq.
+
+        A cancellation is seen before the append or after it, never in between: returned means written. The data of one
+        record is at most 8 MiB of JSON (`storage/rules.py`).
+
+        Raises:
+            LeaseLost: `lease.epoch` is not the thread's current epoch; nothing was written.
+            StorageError: the disk refused; nothing was written.
+        """
+        ...
+
+    async def read(
+        self, thread_id: str, *, tenant: str = LOCAL_TENANT, after_seq: int = 0, limit: int | None = None
+    ) -> list[Record]:
+        """Records with `seq > after_seq` in order; an unknown thread has none."""
+        ...
+
+    async def row(self, thread_id: str, *, tenant: str = LOCAL_TENANT) -> ThreadRow | None:
+        """The index row, or None for an unknown thread."""
+        ...
+
+    async def page(self, query: ThreadQuery) -> ThreadPage:
+        """One page of the listed threads; without filters its cost does not grow with the store."""
+        ...
+
+    async def delete(self, lease: Lease) -> None:
+        """Remove the thread, its records and its index row. Raises LeaseLost like `append`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Flush and close; idempotent."""
+        ...
+
+
+class LeaseManager(Protocol):
+    """Who may write a thread."""
+
+    async def acquire(self, thread_id: str, *, tenant: str = LOCAL_TENANT) -> Lease:
+        """Take the lease (or renew our own). A dead owner's lease is taken over with a higher epoch.
+
+        Raises LeaseHeld while another live process has it."""
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """Give it back; releasing a lost lease does nothing."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Picture bytes by sha256, each with the threads that own it; a file goes with its last owner."""
+
+    async def put(self, data: bytes, ref: PictureRef, *, owner: str) -> PictureRef:
+        """Store bytes (attachments) under the store's own folder; equal bytes are stored once."""
+        ...
+
+    async def adopt(self, path: str, ref: PictureRef, *, owner: str) -> PictureRef:
+        """Register a file that exists already (a saved generated picture) as this blob; the file itself is the blob.
+
+        Raises BlobMissing or BlobAltered when there is no file, or not with these bytes."""
+        ...
+
+    async def read(self, sha256: str) -> bytes:
+        """The bytes, checked. Raises BlobMissing, BlobAltered."""
+        ...
+
+    async def path(self, sha256: str) -> str | None:
+        """A file on this machine that holds the bytes, or None when unknown or not local."""
+        ...
+
+    async def share(self, owner: str, new_owner: str) -> None:
+        """Every blob of `owner` is also owned by `new_owner` (a fork)."""
+        ...
+
+    async def release(self, owner: str) -> tuple[str, ...]:
+        """`owner` lets go of all its blobs; files without an owner are removed. Returns the removed paths.
+
+        A file outside the home is never removed: it was adopted, and it is not ours."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """One wiring of all storage seams, made by `storage/registry.py` from a URL."""
+
+    log: ThreadLog
+    blobs: BlobStore
+    leases: LeaseManager
+
+    async def aclose(self) -> None:
+        await self.log.aclose()

@@ -1,0 +1,311 @@
+"""Storage that is gone with the process: for embedding, for threads that shall leave no trace, and for tests.
+
+A `MemoryStorageWorld` is what a disk is to the local storage: several "processes" may share one, each a `Storage`
+with an owner of its own, and one of them may be killed to see its leases taken over. Data passes through JSON, so
+that nobody holds the log's own objects. Made by `storage/registry.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from pathlib import Path
+
+import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from app_server.clock import Clock, SystemClock
+from app_server.extension_api.tools import PictureRef
+from app_server.ids import uuid7
+from app_server.storage.base import LOCAL_TENANT, Lease, Record, Storage, ThreadPage, ThreadQuery, ThreadRow
+from app_server.storage.rules import (
+    blob_altered,
+    blob_missing,
+    check_bytes,
+    check_row,
+    decode_json,
+    encode_json,
+    encode_record,
+    has_sha256,
+    lease_held,
+    lease_lost,
+    search_matches,
+    storage_closed,
+    thread_exists,
+    thread_unknown,
+)
+
+_Key = tuple[str, str]
+"""tenant, thread id"""
+
+_SORT_VALUES = {
+    "created_at": attrgetter("created_at_ms", "thread_id"),
+    "updated_at": attrgetter("updated_at_ms", "thread_id"),
+    "recency_at": attrgetter("recency_at_ms", "thread_id"),
+}
+
+
+@dataclass(slots=True)
+class _Held:
+    owner: str | None
+    epoch: int
+
+
+@dataclass(slots=True)
+class _Thread:
+    row: ThreadRow
+    meta: bytes
+    records: list[tuple[Record, bytes]] = field(default_factory=list)
+    """Each record without its data, and its data as JSON."""
+
+
+class MemoryStorageWorld:
+    """What several wirings share. Files are removed only below `home`."""
+
+    def __init__(self, *, home: Path | None = None, clock: Clock | None = None) -> None:
+        self.home = home and _absolute(home)
+        self.clock = clock or SystemClock()
+        self.threads: dict[_Key, _Thread] = {}
+        self.leases: dict[_Key, _Held] = {}
+        self.blobs: dict[tuple[str, str | None], bytes] = {}
+        """By sha256 and path; bytes that were put have no path."""
+        self.blob_owners: defaultdict[str, set[tuple[str, str | None]]] = defaultdict(set)
+        self.live_owners: set[str] = set()
+
+    def process(self) -> Storage:
+        """A wiring with an owner of its own."""
+        process = _Process(self)
+        return Storage(log=MemoryThreadLog(process), blobs=MemoryBlobStore(process), leases=MemoryLeaseManager(process))
+
+    def kill(self, owner: str) -> None:
+        """That process is dead: its leases may be taken over, and what it still sends is fenced off from then on."""
+        self.live_owners.discard(owner)
+
+
+class _Process:
+    """One wiring's view of the world: its owner, and whether it is closed."""
+
+    def __init__(self, world: MemoryStorageWorld) -> None:
+        self.owner = uuid7()
+        self._world = world
+        self._closed = False
+        world.live_owners.add(self.owner)
+
+    async def world(self) -> MemoryStorageWorld:
+        """The world, for one operation that does not await any more: so operations never interleave."""
+        await checkpoint_if_cancelled()
+        if self._closed:
+            raise storage_closed()
+        return self._world
+
+    def close(self) -> None:
+        self._closed = True
+        self._world.kill(self.owner)
+        for held in self._world.leases.values():
+            if held.owner == self.owner:
+                held.owner = None
+
+
+class MemoryThreadLog:
+    """`ThreadLog` in dictionaries."""
+
+    def __init__(self, process: _Process) -> None:
+        self._process = process
+
+    async def create(self, row: ThreadRow, lease: Lease, records: Sequence[Record]) -> int:
+        world = await self._process.world()
+        check_row(row, lease)
+        _require_lease(world, lease)
+        if (lease.tenant, lease.thread_id) in world.threads:
+            raise thread_exists(lease.thread_id)
+        thread = _Thread(row, _encode_meta(row))
+        _extend(thread, records, world.clock)
+        world.threads[lease.tenant, lease.thread_id] = thread
+        return len(thread.records)
+
+    async def append(self, lease: Lease, records: Sequence[Record], *, row: ThreadRow | None = None) -> int:
+        world = await self._process.world()
+        if row is not None:
+            check_row(row, lease)
+        _require_lease(world, lease)
+        thread = world.threads.get((lease.tenant, lease.thread_id))
+        if thread is None:
+            raise thread_unknown(lease.thread_id)
+        meta = None if row is None else _encode_meta(row)
+        _extend(thread, records, world.clock)
+        if row is not None and meta is not None:
+            thread.row, thread.meta = row, meta
+        return len(thread.records)
+
+    async def read(
+        self, thread_id: str, *, tenant: str = LOCAL_TENANT, after_seq: int = 0, limit: int | None = None
+    ) -> list[Record]:
+        world = await self._process.world()
+        thread = world.threads.get((tenant, thread_id))
+        found = thread.records[after_seq:][:limit] if thread else []
+        return [replace(record, data=decode_json(f"Record {record.seq}", data)) for record, data in found]
+
+    async def row(self, thread_id: str, *, tenant: str = LOCAL_TENANT) -> ThreadRow | None:
+        world = await self._process.world()
+        thread = world.threads.get((tenant, thread_id))
+        return None if thread is None else _read_row(thread)
+
+    async def page(self, query: ThreadQuery) -> ThreadPage:
+        world = await self._process.world()
+        sort_value = _SORT_VALUES[query.sort_key]
+        found = [thread for thread in world.threads.values() if _matches(query, thread.row)]
+        found.sort(key=lambda thread: sort_value(thread.row), reverse=query.descending)
+        if query.after is not None:
+            after = query.after
+            found = [t for t in found if (sort_value(t.row) < after if query.descending else sort_value(t.row) > after)]
+        return ThreadPage(rows=tuple(map(_read_row, found[: query.limit])), has_more=len(found) > query.limit)
+
+    async def delete(self, lease: Lease) -> None:
+        world = await self._process.world()
+        _require_lease(world, lease)
+        world.threads.pop((lease.tenant, lease.thread_id), None)
+        del world.leases[lease.tenant, lease.thread_id]
+
+    async def aclose(self) -> None:
+        self._process.close()
+
+
+class MemoryLeaseManager:
+    """`LeaseManager` in a dictionary that all processes of the world share."""
+
+    def __init__(self, process: _Process) -> None:
+        self._process = process
+
+    async def acquire(self, thread_id: str, *, tenant: str = LOCAL_TENANT) -> Lease:
+        world = await self._process.world()
+        owner = self._process.owner
+        held = world.leases.setdefault((tenant, thread_id), _Held(None, 0))
+        if held.owner != owner:
+            if held.owner in world.live_owners:
+                raise lease_held(thread_id)
+            held.owner, held.epoch = owner, held.epoch + 1
+        return Lease(thread_id=thread_id, tenant=tenant, owner=owner, epoch=held.epoch)
+
+    async def release(self, lease: Lease) -> None:
+        world = await self._process.world()
+        held = world.leases.get((lease.tenant, lease.thread_id))
+        if held == _Held(lease.owner, lease.epoch):
+            held.owner = None
+
+
+class MemoryBlobStore:
+    """`BlobStore` in a dictionary; only adopted pictures have a file."""
+
+    def __init__(self, process: _Process) -> None:
+        self._process = process
+
+    async def put(self, data: bytes, ref: PictureRef, *, owner: str) -> PictureRef:
+        world = await self._process.world()
+        check_bytes(data, ref)
+        world.blobs[ref.sha256, None] = data
+        world.blob_owners[owner].add((ref.sha256, None))
+        return ref
+
+    async def adopt(self, path: str, ref: PictureRef, *, owner: str) -> PictureRef:
+        file = str(_absolute(path))
+        data = await _read_file(file, ref.sha256)
+        world = await self._process.world()
+        world.blobs[ref.sha256, file] = data
+        world.blob_owners[owner].add((ref.sha256, file))
+        return ref
+
+    async def read(self, sha256: str) -> bytes:
+        world = await self._process.world()
+        if (sha256, None) in world.blobs:
+            return world.blobs[sha256, None]
+        failure: Exception = blob_missing(sha256)
+        for path in _paths(world, sha256):
+            with suppress(FileNotFoundError):
+                data = await anyio.Path(path).read_bytes()
+                if has_sha256(data, sha256):
+                    return data
+                failure = blob_altered(sha256, path)
+        raise failure
+
+    async def path(self, sha256: str) -> str | None:
+        world = await self._process.world()
+        for path in _paths(world, sha256):
+            if await anyio.Path(path).is_file():
+                return path
+        return None
+
+    async def share(self, owner: str, new_owner: str) -> None:
+        world = await self._process.world()
+        world.blob_owners[new_owner] |= world.blob_owners[owner]
+
+    async def release(self, owner: str) -> tuple[str, ...]:
+        world = await self._process.world()
+        owned = world.blob_owners.pop(owner, set())
+        unowned = owned.difference(*world.blob_owners.values())
+        for blob in unowned:
+            world.blobs.pop(blob, None)
+        used = {path for _, path in world.blobs}
+        removed: list[str] = []
+        for path in sorted({path for _, path in unowned if path is not None} - used):
+            if world.home is not None and Path(path).is_relative_to(world.home):
+                with suppress(OSError):  # gone already
+                    await anyio.Path(path).unlink()
+                    removed.append(path)
+        return tuple(removed)
+
+
+def _require_lease(world: MemoryStorageWorld, lease: Lease) -> None:
+    if world.leases.get((lease.tenant, lease.thread_id)) != _Held(lease.owner, lease.epoch):
+        raise lease_lost(lease)
+
+
+def _extend(thread: _Thread, records: Sequence[Record], clock: Clock) -> None:
+    """All records or none: the first that cannot be encoded raises before anything is added."""
+    first_seq = len(thread.records) + 1
+    encoded = [encode_record(thread.row.thread_id, record) for record in records]
+    thread.records += [
+        (replace(record, data={}, seq=seq, at_ms=record.at_ms or clock.now_ms()), data)
+        for seq, (record, data) in enumerate(zip(records, encoded, strict=True), first_seq)
+    ]
+
+
+def _encode_meta(row: ThreadRow) -> bytes:
+    return encode_json(f"The index row of thread {row.thread_id}", row.meta)
+
+
+def _read_row(thread: _Thread) -> ThreadRow:
+    return replace(thread.row, meta=decode_json(f"The index row of thread {thread.row.thread_id}", thread.meta))
+
+
+def _matches(query: ThreadQuery, row: ThreadRow) -> bool:
+    return (
+        row.listed
+        and row.tenant == query.tenant
+        and row.archived == query.archived
+        and (query.cwds is None or row.cwd in query.cwds)
+        and (query.providers is None or row.model_provider in query.providers)
+        and (query.sources is None or row.source in query.sources)
+        and (query.search is None or search_matches(row.preview, row.name, query.search))
+    )
+
+
+def _paths(world: MemoryStorageWorld, sha256: str) -> list[str]:
+    return sorted(path for known, path in world.blobs if known == sha256 and path is not None)
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(os.path.abspath(path))
+
+
+async def _read_file(path: str, sha256: str) -> bytes:
+    try:
+        data = await anyio.Path(path).read_bytes()
+    except FileNotFoundError:
+        raise blob_missing(sha256) from None
+    if not has_sha256(data, sha256):
+        raise blob_altered(sha256, path)
+    return data

@@ -1,0 +1,45 @@
+"""The kinds of records in a thread's log, and what each holds. Replay (`threads/replay.py`) is the only reader.
+
+| kind | data | written |
+|---|---|---|
+| thread_started | {settings, source, originator, ephemeral?, …}: the thread as it was made | first record |
+| settings_changed | {settings}: the whole new settings | when an override sticks |
+| name_set | {name} | thread/name/set |
+| archived_set | {archived} | thread/archive, thread/unarchive |
+| turn_started | {turnId, startedAtMs} | before turn/started |
+| item_started | {turnId, item} | before item/started |
+| item_completed | {turnId, item, picture?} | before item/completed; the item as shown, `picture` instead of bytes |
+| history | {items: […]} | what the model will be sent: Responses items, pictures by reference |
+| token_usage | {turnId, total, last, modelContextWindow} | after each response |
+| turn_completed | {turnId, status, error, startedAtMs, completedAtMs} | before turn/completed |
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+THREAD_STARTED: Final = "thread_started"
+SETTINGS_CHANGED: Final = "settings_changed"
+NAME_SET: Final = "name_set"
+ARCHIVED_SET: Final = "archived_set"
+TURN_STARTED: Final = "turn_started"
+ITEM_STARTED: Final = "item_started"
+ITEM_COMPLETED: Final = "item_completed"
+HISTORY: Final = "history"
+TOKEN_USAGE: Final = "token_usage"
+TURN_COMPLETED: Final = "turn_completed"
+
+KINDS: Final = frozenset(
+    {
+        THREAD_STARTED,
+        SETTINGS_CHANGED,
+        NAME_SET,
+        ARCHIVED_SET,
+        TURN_STARTED,
+        ITEM_STARTED,
+        ITEM_COMPLETED,
+        HISTORY,
+        TOKEN_USAGE,
+        TURN_COMPLETED,
+    }
+)

@@ -1,0 +1,213 @@
+"""One loaded thread: its settings, its history in memory, at most one running turn. Owned by the thread manager.
+
+It is the turn's sink: what the turn appends is durable (and the index row with it) before anything is shown. Appends of
+one thread are in order, one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import anyio
+
+from app_server.clock import Clock
+from app_server.errors import InvalidRequest
+from app_server.extension_api.services import Pictures
+from app_server.ids import uuid7
+from app_server.protocol.turn import TurnStartParams
+from app_server.storage import records as kinds
+from app_server.storage.base import Lease, Record, ThreadLog, ThreadRow
+from app_server.threads.broadcast import Audience
+from app_server.threads.replay import ThreadState
+from app_server.threads.settings import environments, thread_settings, to_json, with_turn_overrides
+from app_server.threads.view import Status, status_object, thread_object
+from app_server.turns.context import Moment, PictureUrls, Settings, TurnContext, UserMessage
+from app_server.turns.engine import Ending, Turn
+from app_server.turns.usage import add_usage
+
+PREVIEW_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadDeps:
+    """What every live thread needs from the process."""
+
+    audience: Audience
+    clock: Clock
+    pictures: Pictures
+    urls: PictureUrls
+    moment: Callable[[str, str, Settings, str], Moment]
+    """(thread id, turn id, settings, originator) → what is true right now."""
+    installation_id: str
+
+
+class LiveThread:
+    """A thread in memory."""
+
+    def __init__(self, *, row: ThreadRow, lease: Lease, log: ThreadLog, state: ThreadState, deps: ThreadDeps) -> None:
+        assert state.settings is not None  # every log begins with thread_started
+        self.row, self.lease = row, lease
+        self.settings: Settings = state.settings
+        self.active: Turn | None = None
+        self.status_word = "idle"
+        self._log, self._deps = log, deps
+        self._history: list[Mapping[str, Any]] = state.history
+        self.usage: Mapping[str, Any] | None = state.usage
+        self._total: dict[str, int] = dict(state.usage["total"]) if state.usage else {}
+        self._order = anyio.Lock()
+        self._idle = anyio.Event()
+
+    @property
+    def thread_id(self) -> str:
+        return self.row.thread_id
+
+    @property
+    def status(self) -> Status:
+        return status_object(self.status_word)
+
+    def wire(self, turns: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+        """The protocol's Thread object of a loaded thread."""
+        return thread_object(
+            self.row, self.status, environments=environments(self.settings), turns=turns, accepts_input=True
+        )
+
+    # -- turns
+    async def start_turn(self, message: UserMessage, params: TurnStartParams) -> Turn:
+        """Prepare a turn: it runs when the caller hands `run_turn` to a task. The slot is taken from here on."""
+        turn = self._new_turn(message, params)
+        try:
+            changed = with_turn_overrides(self.settings, params)
+            if changed is not self.settings:
+                await self.append(Record(kind=kinds.SETTINGS_CHANGED, data={"settings": to_json(changed)}))
+                self.show(
+                    "thread/settings/updated", {"threadId": self.thread_id, "threadSettings": thread_settings(changed)}
+                )
+        except BaseException:
+            self._free(turn)
+            raise
+        if not self.row.preview:
+            self.row = replace(self.row, preview=message.text[:PREVIEW_CHARS])
+        return turn
+
+    def _new_turn(self, message: UserMessage, params: TurnStartParams) -> Turn:
+        turn_id = uuid7()
+        settings = with_turn_overrides(self.settings, params)
+        originator = settings.service_name or str(self.row.meta.get("originator") or "")
+        ctx = TurnContext(
+            thread_id=self.thread_id,
+            turn_id=turn_id,
+            settings=settings,
+            output_schema=params.output_schema,
+            now=lambda: self._deps.moment(self.thread_id, turn_id, settings, originator),
+            clock=self._deps.clock,
+            pictures=self._deps.pictures,
+            installation_id=self._deps.installation_id,
+        )
+        self._idle = anyio.Event()
+        self.active = turn = Turn(ctx, self, self._deps.urls, message, on_status=self._set_status, on_end=self._on_end)
+        return turn
+
+    async def run_turn(self, turn: Turn) -> None:
+        """The task of a turn."""
+        try:
+            await turn.run()
+        finally:
+            self._free(turn)
+
+    def _free(self, turn: Turn) -> None:
+        if self.active is turn:
+            self.active = None
+        self._idle.set()
+
+    def require_turn(self, turn_id: str, doing: str) -> Turn:
+        """The running turn, which must be this one. Raises InvalidRequest in the reference's words."""
+        if self.active is None:
+            raise InvalidRequest(f"no active turn to {doing}", data_code="noActiveTurn")
+        if self.active.ctx.turn_id != turn_id:
+            raise InvalidRequest(
+                f"expected active turn id `{turn_id}` but found `{self.active.ctx.turn_id}`", data_code="wrongTurn"
+            )
+        return self.active
+
+    async def stop(self) -> None:
+        """Interrupt the running turn, if any, and wait until it has ended."""
+        if (turn := self.active) is not None:
+            turn.interrupt()
+            await self._idle.wait()
+
+    def _set_status(self, word: str) -> None:
+        self.status_word = word
+        params = {"threadId": self.thread_id, "status": self.status}
+        self._deps.audience.broadcast("thread/status/changed", params)
+
+    async def _on_end(self, ending: Ending) -> None:
+        if self.active is not None:
+            self._free(self.active)
+        if ending.status == "completed":
+            params = {"threadId": self.thread_id, "readState": self.row.meta["readState"]}
+            self._deps.audience.notify_thread(self.thread_id, "thread/readState/changed", params)
+
+    # -- the turn's sink
+    @property
+    def history(self) -> Sequence[Mapping[str, Any]]:
+        return self._history
+
+    async def append(self, *records: Record) -> None:
+        """Durable on return, in order."""
+        async with self._order:
+            row = self._row_after(records)
+            await self._log.append(self.lease, records, row=row if row is not self.row else None)
+            self.row = row
+            for record in records:
+                if record.kind == kinds.HISTORY:
+                    self._history.extend(record.data["items"])
+                elif record.kind == kinds.SETTINGS_CHANGED:
+                    self.settings = replace(self.settings, **record.data["settings"])
+
+    def show(self, method: str, params: Mapping[str, Any], *, inline: Callable[[], Any] | None = None) -> None:
+        self._deps.audience.notify_thread(self.thread_id, method, params, inline=inline)
+
+    def delta(self, method: str, params: Mapping[str, Any]) -> None:
+        self._deps.audience.delta(self.thread_id, method, params)
+
+    def wants_inline(self) -> bool:
+        return self._deps.audience.wants_inline(self.thread_id)
+
+    def add_usage(self, last: Mapping[str, int]) -> Mapping[str, int]:
+        self._total = add_usage(self._total, last)
+        return self._total
+
+    def _row_after(self, records: Sequence[Record]) -> ThreadRow:
+        """The index row once these records are in: the same object when nothing of it changes."""
+        row, now = self.row, self._deps.clock.now_ms()
+        for record in records:
+            match record.kind:
+                case kinds.TURN_STARTED:
+                    row = replace(row, listed=True, updated_at_ms=now, recency_at_ms=now)
+                case kinds.TURN_COMPLETED:
+                    meta = row.meta
+                    if record.data["status"] == "completed":
+                        meta = {**meta, "readState": _unread(meta.get("readState"), record.data["turnId"])}
+                    row = replace(row, updated_at_ms=now, meta=meta)
+                case kinds.SETTINGS_CHANGED:
+                    settings = record.data["settings"]
+                    row = replace(
+                        row,
+                        model=settings["model"],
+                        model_provider=settings["model_provider"],
+                        cwd=settings["cwd"],
+                        meta={**row.meta, "reasoningEffort": settings["effort"]},
+                    )
+                case kinds.NAME_SET:
+                    row = replace(row, name=record.data["name"], updated_at_ms=now)
+                case kinds.TOKEN_USAGE:
+                    self.usage = record.data
+        return row
+
+
+def _unread(before: Mapping[str, Any] | None, turn_id: str) -> dict[str, Any]:
+    """The read state after one more turn: the first unread one stays, the revision is new."""
+    first = before.get("firstUnread") if before else None
+    return {"firstUnread": first or {"type": "turn", "turnId": turn_id}, "revision": uuid7()}

@@ -1,0 +1,246 @@
+"""The owner of all live threads: makes, loads, finds, names, archives, deletes and closes them.
+
+A thread has one writer: its lease is taken before anything is loaded for writing, and given back when the thread is
+unloaded. Reading needs no lease. Turns run in the task group that `bootstrap` hands in, so they outlive connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from app_server.clock import Clock
+from app_server.errors import InvalidRequest
+from app_server.ids import parse_uuid, uuid7
+from app_server.storage import records as kinds
+from app_server.storage.base import Lease, LeaseHeld, Record, Storage, ThreadPage, ThreadQuery, ThreadRow
+from app_server.threads.live_thread import LiveThread, ThreadDeps
+from app_server.threads.replay import ThreadState, after_close, closing_records, replay
+from app_server.threads.settings import to_json
+from app_server.threads.view import NOT_LOADED, thread_object
+from app_server.turns.context import Settings
+from app_server.turns.engine import Turn
+from app_server.version import PROTOCOL_VERSION
+
+SOURCE = "vscode"
+"""What clients see as a thread's source: the one that pickers of existing clients ask for."""
+
+
+class ThreadManager:
+    """All threads of the process. Methods are called on the event loop."""
+
+    def __init__(self, storage: Storage, ephemeral: Storage, deps: ThreadDeps, turns: TaskGroup) -> None:
+        self._storage, self._ephemeral, self._deps, self._turns = storage, ephemeral, deps, turns
+        self._clock: Clock = deps.clock
+        self._live: dict[str, LiveThread] = {}
+        self._locks: dict[str, anyio.Lock] = {}
+
+    # -- finding
+    @property
+    def loaded(self) -> list[str]:
+        """Ids of loaded threads, oldest first."""
+        return list(self._live)
+
+    def find(self, thread_id: str) -> LiveThread | None:
+        return self._live.get(_canonical(thread_id))
+
+    async def require(self, thread_id: str) -> LiveThread:
+        """A loaded thread. Raises InvalidRequest that tells a stored one from an unknown one."""
+        if (live := self.find(thread_id)) is not None:
+            return live
+        stored = await self._row(thread_id) is not None
+        hint = "; it is stored, resume it with thread/resume first" if stored else ""
+        raise InvalidRequest(f"thread not found: {shown_id(thread_id)}{hint}", data_code="threadNotFound")
+
+    async def row(self, thread_id: str) -> ThreadRow:
+        """The index row of any thread, loaded or not. Raises InvalidRequest."""
+        check_id(thread_id)
+        if (live := self.find(thread_id)) is not None:
+            return live.row
+        if (row := await self._row(thread_id)) is None:
+            raise InvalidRequest(
+                f"thread not loaded: {shown_id(thread_id)}; no such thread is stored", data_code="threadNotFound"
+            )
+        return row
+
+    async def _row(self, thread_id: str) -> ThreadRow | None:
+        known = parse_uuid(thread_id)
+        return await self._storage.log.row(known) if known else None
+
+    async def page(self, query: ThreadQuery) -> ThreadPage:
+        """A page of the index."""
+        return await self._storage.log.page(query)
+
+    async def state(self, thread_id: str) -> ThreadState:
+        """The thread as its records tell it, turns included."""
+        row = await self.row(thread_id)
+        return replay(await self._storage_of(row).log.read(row.thread_id))
+
+    def wire(self, row: ThreadRow) -> dict[str, Any]:
+        """A row of thread/list."""
+        if (live := self._live.get(row.thread_id)) is not None:
+            return {**live.wire(), "canAcceptDirectInput": None}
+        return thread_object(row, NOT_LOADED, environments=None)
+
+    # -- making and loading
+    async def create(
+        self, settings: Settings, *, originator: str, ephemeral: bool, meta: Mapping[str, Any]
+    ) -> LiveThread:
+        """A new thread, durable on return, not listed before its first turn."""
+        thread_id, now = uuid7(), self._clock.now_ms()
+        row = ThreadRow(
+            thread_id=thread_id,
+            created_at_ms=now,
+            updated_at_ms=now,
+            recency_at_ms=now,
+            cwd=settings.cwd,
+            source=SOURCE,
+            model=settings.model,
+            model_provider=settings.model_provider,
+            meta={
+                **meta,
+                "originator": originator,
+                "cliVersion": PROTOCOL_VERSION,
+                "reasoningEffort": settings.effort,
+                **({"ephemeral": True} if ephemeral else {}),
+            },
+        )
+        storage = self._ephemeral if ephemeral else self._storage
+        lease = await storage.leases.acquire(thread_id)
+        first = Record(kind=kinds.THREAD_STARTED, data={"settings": to_json(settings), "originator": originator})
+        await storage.log.create(row, lease, [first])
+        live = LiveThread(row=row, lease=lease, log=storage.log, state=ThreadState(settings=settings), deps=self._deps)
+        self._live[thread_id] = live
+        return live
+
+    async def load(self, thread_id: str) -> tuple[LiveThread, bool]:
+        """The live thread, loading it if needed (True then). A turn that a dead process left open is closed first.
+
+        Raises InvalidRequest for an unknown or archived thread, or one that another process writes.
+        """
+        check_id(thread_id)
+        thread_id = _canonical(thread_id)
+        async with self._locks.setdefault(thread_id, anyio.Lock()):
+            if (live := self._live.get(thread_id)) is not None:
+                return live, False
+            row = await self._row(thread_id)
+            if row is None:
+                raise InvalidRequest(
+                    f"thread not found: {thread_id}; list the stored ones with thread/list", data_code="threadNotFound"
+                )
+            if row.archived:
+                raise InvalidRequest(
+                    f"thread {thread_id} is archived; call thread/unarchive before you resume it",
+                    data_code="threadArchived",
+                )
+            lease = await self._lease(thread_id)
+            row = await self._row(thread_id) or row
+            state = replay(await self._storage.log.read(thread_id), with_turns=False)
+            closing = closing_records(state, self._clock.now_ms())
+            if closing:
+                await self._storage.log.append(lease, closing)
+                after_close(state, closing)
+            live = LiveThread(row=row, lease=lease, log=self._storage.log, state=state, deps=self._deps)
+            self._live[thread_id] = live
+            return live, True
+
+    async def _lease(self, thread_id: str) -> Lease:
+        try:
+            return await self._storage.leases.acquire(thread_id)
+        except LeaseHeld:
+            raise InvalidRequest(
+                f"thread {thread_id} already has an active writer; use it there, or end that process first",
+                data_code="threadHasWriter",
+            ) from None
+
+    def run(self, live: LiveThread, turn: Turn) -> None:
+        """Let a prepared turn run, as a task of the server."""
+        self._turns.start_soon(live.run_turn, turn)
+
+    # -- changing
+    async def set_name(self, thread_id: str, name: str) -> None:
+        """Name a thread, loaded or not."""
+        record = Record(kind=kinds.NAME_SET, data={"name": name})
+        if (live := self.find(thread_id)) is not None:
+            await live.append(record)
+            return
+        row = await self.row(thread_id)
+        lease = await self._lease(row.thread_id)
+        changed = replace(row, name=name, updated_at_ms=self._clock.now_ms())
+        try:
+            await self._storage.log.append(lease, [record], row=changed)
+        finally:
+            await self._storage.leases.release(lease)
+
+    async def set_archived(self, thread_id: str, archived: bool) -> ThreadRow:
+        """Archive or unarchive; a loaded thread is stopped and unloaded first."""
+        await self.unload(thread_id)
+        row = await self.row(thread_id)
+        if not archived and not row.archived:
+            raise InvalidRequest(f"thread {row.thread_id} is not archived", data_code="threadNotArchived")
+        lease = await self._lease(row.thread_id)
+        changed = replace(row, archived=archived)
+        try:
+            record = Record(kind=kinds.ARCHIVED_SET, data={"archived": archived})
+            await self._storage.log.append(lease, [record], row=changed)
+        finally:
+            await self._storage.leases.release(lease)
+        return changed
+
+    async def delete(self, thread_id: str) -> None:
+        """Remove a thread for good, its pictures with it unless another thread shares them."""
+        row = await self.row(thread_id)
+        await self.unload(thread_id)
+        if not row.meta.get("ephemeral"):
+            lease = await self._lease(row.thread_id)
+            await self._storage.log.delete(lease)
+            await self._storage.leases.release(lease)
+        await self._storage.blobs.release(row.thread_id)
+        self._deps.audience.forget_thread(row.thread_id)
+
+    async def unload(self, thread_id: str) -> None:
+        """Stop the thread's turn, forget it in memory and give the lease back; nothing happens when it is not loaded."""
+        live = self.find(thread_id)
+        if live is None:
+            return
+        await live.stop()
+        self._live.pop(live.thread_id, None)
+        await self._storage_of(live.row).leases.release(live.lease)
+        params = {"threadId": live.thread_id, "status": NOT_LOADED}
+        self._deps.audience.broadcast("thread/status/changed", params)
+
+    async def aclose(self) -> None:
+        """Interrupt every turn and wait for their ends; give the leases back."""
+        async with anyio.create_task_group() as tasks:
+            for live in self._live.values():
+                tasks.start_soon(live.stop)
+        for live in list(self._live.values()):
+            await self._storage_of(live.row).leases.release(live.lease)
+        self._live.clear()
+
+    def _storage_of(self, row: ThreadRow) -> Storage:
+        """Ephemeral threads leave nothing on the disk: their log is in memory."""
+        return self._ephemeral if row.meta.get("ephemeral") else self._storage
+
+
+def check_id(thread_id: str) -> None:
+    """Raises InvalidRequest for a text that cannot be a thread id."""
+    if parse_uuid(thread_id) is None:
+        raise InvalidRequest(
+            f"invalid thread id: {shown_id(thread_id)} is not a UUID; use an id of thread/list",
+            data_code="invalidThreadId",
+        )
+
+
+def shown_id(text: str) -> str:
+    """An id from outside, fit for a message."""
+    clean = "".join(char if char.isprintable() else "�" for char in text[:80])
+    return clean + ("…" if len(text) > 80 else "")
+
+
+def _canonical(thread_id: str) -> str:
+    return parse_uuid(thread_id) or thread_id

@@ -1,0 +1,181 @@
+"""From a thread's records to what it was: settings, history, turns, usage, and what a crash left open. Pure.
+
+`closing_records` is what a new owner appends before it goes on: open items completed, the open turn closed as
+interrupted, calls without an output answered. Nothing is ever repeated by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app_server.storage import records as kinds
+from app_server.storage.base import Record
+from app_server.threads.settings import from_json
+from app_server.turns.context import Settings
+from app_server.turns.history import call_output, turn_aborted_note, unanswered_calls
+
+
+@dataclass(slots=True, kw_only=True)
+class TurnState:
+    """One turn as its records tell it. `items` are wire objects in the order in which they began."""
+
+    turn_id: str
+    started_at_ms: int | None
+    status: str = "inProgress"
+    error: Mapping[str, Any] | None = None
+    completed_at_ms: int | None = None
+    items: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    open_items: set[str] = field(default_factory=set)
+    first_seq: int = 0
+
+    def final_message(self) -> Mapping[str, Any] | None:
+        """The last whole agentMessage."""
+        messages = [i for i in self.items.values() if i.get("type") == "agentMessage" and i.get("status") != "dropped"]
+        return messages[-1] if messages else None
+
+    def wire(self, view: str) -> dict[str, Any]:
+        """The protocol's Turn, with all items (`full`), first user and last agent message (`summary`), or none."""
+        match view:
+            case "full":
+                items = list(self.items.values())
+            case "summary":
+                user = [item for item in self.items.values() if item.get("type") == "userMessage"][:1]
+                final = self.final_message()
+                items = [*user, *([final] if final else [])]
+            case _:
+                items = []
+        done = self.completed_at_ms
+        return {
+            "id": self.turn_id,
+            "rootTurnId": self.turn_id,
+            "items": items,
+            "itemsView": view,
+            "status": self.status,
+            "error": self.error,
+            "startedAt": self.started_at_ms // 1000 if self.started_at_ms is not None else None,
+            "completedAt": done // 1000 if done is not None else None,
+            "durationMs": done - self.started_at_ms if done is not None and self.started_at_ms is not None else None,
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class ThreadState:
+    """A whole thread as its records tell it."""
+
+    settings: Settings | None = None
+    history: list[Mapping[str, Any]] = field(default_factory=list)
+    turns: dict[str, TurnState] = field(default_factory=dict)
+    usage: Mapping[str, Any] | None = None
+    """The last token_usage record: {turnId, total, last, modelContextWindow}."""
+    last_seq: int = 0
+
+    def open_turn(self) -> TurnState | None:
+        """The turn that has not ended, if any."""
+        return next((turn for turn in self.turns.values() if turn.status == "inProgress"), None)
+
+
+def replay(records: Iterable[Record], *, with_turns: bool = True) -> ThreadState:
+    """Read records in order. Without turns, only what the next request needs (and the open turn) is kept."""
+    state = ThreadState()
+    for record in records:
+        state.last_seq = record.seq
+        _take(state, record)
+        if not with_turns and record.kind == kinds.TURN_COMPLETED:
+            state.turns.clear()
+    return state
+
+
+def _take(state: ThreadState, record: Record) -> None:
+    data = record.data
+    match record.kind:
+        case kinds.THREAD_STARTED | kinds.SETTINGS_CHANGED:
+            state.settings = from_json(data["settings"])
+        case kinds.HISTORY:
+            state.history.extend(data["items"])
+        case kinds.TOKEN_USAGE:
+            state.usage = data
+        case kinds.TURN_STARTED:
+            turn = TurnState(turn_id=data["turnId"], started_at_ms=data["startedAtMs"], first_seq=record.seq)
+            state.turns[turn.turn_id] = turn
+        case kinds.ITEM_STARTED | kinds.ITEM_COMPLETED:
+            if (owner := state.turns.get(data["turnId"])) is not None:
+                item_id = data["item"]["id"]
+                owner.items[item_id] = data["item"]
+                if record.kind == kinds.ITEM_STARTED:
+                    owner.open_items.add(item_id)
+                else:
+                    owner.open_items.discard(item_id)
+        case kinds.TURN_COMPLETED:
+            if (ended := state.turns.get(data["turnId"])) is not None:
+                ended.status, ended.error, ended.completed_at_ms = data["status"], data["error"], data["completedAtMs"]
+                if ended.started_at_ms is None:
+                    ended.started_at_ms = data.get("startedAtMs")
+
+
+def closing_records(state: ThreadState, now_ms: int) -> list[Record]:
+    """What closes a turn that a dead process left open; empty when nothing is open."""
+    turn = state.open_turn()
+    if turn is None:
+        return []
+    closed = [
+        Record(kind=kinds.ITEM_COMPLETED, data={"turnId": turn.turn_id, "item": _closed(turn.items[item_id], now_ms)})
+        for item_id in turn.items
+        if item_id in turn.open_items
+    ]
+    answers: list[Mapping[str, Any]] = [
+        call_output(call, "the server stopped before this call ended; what it did is not known")
+        for call in unanswered_calls(state.history)
+    ]
+    answers.append(turn_aborted_note())
+    end = {
+        "turnId": turn.turn_id,
+        "status": "interrupted",
+        "error": None,
+        "startedAtMs": turn.started_at_ms,
+        "completedAtMs": now_ms,
+    }
+    return [
+        *closed,
+        Record(kind=kinds.HISTORY, data={"items": answers}),
+        Record(kind=kinds.TURN_COMPLETED, data=end),
+    ]
+
+
+def _closed(item: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
+    """The final form of an item whose maker died."""
+    final = {**item, "completedAtMs": now_ms}
+    match item.get("type"):
+        case "agentMessage":
+            final |= {"phase": "commentary", "status": "dropped"}
+        case "imageGeneration":
+            text = "The server stopped before the picture was finished; whether it was made is not known."
+            final |= {"status": "failed", "error": {"type": "unknownOutcome", "message": text}}
+    return final
+
+
+def turn_objects(state: ThreadState, view: str) -> list[dict[str, Any]]:
+    """All turns in order, as wire objects."""
+    return [turn.wire(view) for turn in state.turns.values()]
+
+
+def item_entries(turns: Iterable[TurnState]) -> list[dict[str, Any]]:
+    """All items in order, as rows of thread/items/list."""
+    return [
+        {
+            "turnId": turn.turn_id,
+            "item": item,
+            "startedAtMs": item.get("startedAtMs"),
+            "completedAtMs": item.get("completedAtMs"),
+        }
+        for turn in turns
+        for item in turn.items.values()
+    ]
+
+
+def after_close(state: ThreadState, closing: Sequence[Record]) -> ThreadState:
+    """The state once `closing` has been appended."""
+    for record in closing:
+        _take(state, record)
+    return state

@@ -1,0 +1,167 @@
+"""A thread's settings: made from config and params, changed by a turn's overrides, stored, and shown. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from app_server.config.schema import Config
+from app_server.protocol.base import WireModel
+from app_server.protocol.thread import ThreadResumeParams, ThreadStartParams
+from app_server.protocol.turn import TurnStartParams
+from app_server.turns.context import Settings
+
+_SANDBOXES: Mapping[str, Mapping[str, Any]] = {
+    "read-only": {"type": "readOnly", "networkAccess": False},
+    "workspace-write": {
+        "type": "workspaceWrite",
+        "writableRoots": [],
+        "networkAccess": False,
+        "excludeTmpdirEnvVar": False,
+        "excludeSlashTmp": False,
+    },
+    "danger-full-access": {"type": "dangerFullAccess"},
+}
+
+
+def initial_settings(
+    config: Config,
+    params: ThreadStartParams,
+    *,
+    cwd: Path,
+    default_model: str,
+    features: Mapping[str, bool],
+    project_features: Mapping[str, bool],
+) -> Settings:
+    """The settings of a new thread: params over config over defaults. `cwd` is absolute."""
+    return Settings(
+        model=params.model or config.model or default_model,
+        model_provider=params.model_provider or config.model_provider,
+        cwd=str(cwd),
+        approval_policy=_plain(params.approval_policy) or _plain(config.approval_policy),
+        approvals_reviewer=params.approvals_reviewer or "user",
+        sandbox=dict(_SANDBOXES[params.sandbox or config.sandbox_mode]),
+        effort=config.model_reasoning_effort,
+        summary=config.model_reasoning_summary,
+        verbosity=config.model_verbosity,
+        personality=params.personality,
+        service_tier=params.service_tier,
+        service_name=params.service_name,
+        base_instructions=params.base_instructions,
+        developer_instructions=params.developer_instructions,
+        features=dict(features),
+        project_features=dict(project_features),
+    )
+
+
+def with_resume_overrides(settings: Settings, params: ThreadResumeParams, *, features: Mapping[str, bool]) -> Settings:
+    """A stored thread's settings with what the resuming client overrides; a loaded thread keeps its own."""
+    changes: dict[str, Any] = {
+        "model": params.model,
+        "model_provider": params.model_provider,
+        "cwd": params.cwd,
+        "approval_policy": _plain(params.approval_policy),
+        "approvals_reviewer": params.approvals_reviewer,
+        "sandbox": dict(_SANDBOXES[params.sandbox]) if params.sandbox else None,
+        "personality": params.personality,
+        "service_tier": params.service_tier,
+        "base_instructions": params.base_instructions,
+        "developer_instructions": params.developer_instructions,
+        "features": {**settings.features, **features} if features else None,
+    }
+    return replace(settings, **{key: value for key, value in changes.items() if value is not None})
+
+
+def with_turn_overrides(settings: Settings, params: TurnStartParams) -> Settings:
+    """The settings from this turn on: what turn/start overrides sticks. The same object when nothing changes."""
+    mode = params.collaboration_mode.settings if params.collaboration_mode is not None else None
+    changes: dict[str, Any] = {
+        "model": params.model or (mode.model if mode is not None else None),
+        "effort": params.effort or (mode.reasoning_effort if mode is not None else None),
+        "summary": params.summary,
+        "cwd": params.cwd,
+        "approval_policy": _plain(params.approval_policy),
+        "approvals_reviewer": params.approvals_reviewer,
+        "sandbox": _plain(params.sandbox_policy),
+        "personality": params.personality,
+        "service_tier": params.service_tier,
+    }
+    changed = replace(settings, **{key: value for key, value in changes.items() if value is not None})
+    return settings if changed == settings else changed
+
+
+def to_json(settings: Settings) -> dict[str, Any]:
+    """As a record keeps them."""
+    return asdict(settings)
+
+
+def from_json(data: Mapping[str, Any]) -> Settings:
+    """From a record; members of a later release are ignored."""
+    known = Settings.__dataclass_fields__
+    return Settings(**{key: value for key, value in data.items() if key in known})
+
+
+def environments(settings: Settings) -> list[dict[str, Any]]:
+    """The one place to work in: this machine."""
+    return [{"environmentId": "local", "cwd": settings.cwd, "runtimeWorkspaceRoots": [settings.cwd]}]
+
+
+def settings_members(settings: Settings) -> dict[str, Any]:
+    """The members that replies of thread/start and thread/resume have beside `thread`."""
+    return {
+        "model": settings.model,
+        "modelProvider": settings.model_provider,
+        "serviceTier": settings.service_tier,
+        "disabledPluginIds": [],
+        "cwd": settings.cwd,
+        "runtimeWorkspaceRoots": [settings.cwd],
+        "instructionSources": [],
+        "approvalPolicy": settings.approval_policy,
+        "approvalsReviewer": settings.approvals_reviewer,
+        "sandbox": settings.sandbox,
+        "activePermissionProfile": None,
+        "reasoningEffort": settings.effort,
+        "multiAgentMode": "explicitRequestOnly",
+    }
+
+
+def collaboration_mode(settings: Settings) -> dict[str, Any]:
+    """The mode that this server knows."""
+    return {
+        "mode": "default",
+        "settings": {
+            "model": settings.model,
+            "reasoning_effort": settings.effort,
+            "developer_instructions": None,
+        },
+    }
+
+
+def thread_settings(settings: Settings) -> dict[str, Any]:
+    """The protocol's ThreadSettings, for `thread/settings/updated`."""
+    return {
+        "disabledPluginIds": [],
+        "cwd": settings.cwd,
+        "environments": environments(settings),
+        "approvalPolicy": settings.approval_policy,
+        "approvalsReviewer": settings.approvals_reviewer,
+        "sandboxPolicy": settings.sandbox,
+        "activePermissionProfile": None,
+        "model": settings.model,
+        "modelProvider": settings.model_provider,
+        "serviceTier": settings.service_tier,
+        "effort": settings.effort,
+        "summary": settings.summary,
+        "collaborationMode": collaboration_mode(settings),
+        "multiAgentMode": "explicitRequestOnly",
+        "personality": settings.personality,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A wire value as JSON: a model's object, or the word itself."""
+    if isinstance(value, WireModel):
+        return value.wire()
+    return dict(value) if isinstance(value, Mapping) else value

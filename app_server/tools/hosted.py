@@ -1,0 +1,18 @@
+"""The provider's own tools as specs for the model: today the hosted image tool, the fallback of `image_gen.imagegen`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from app_server.extension_api.eligibility import picture_eligibility
+from app_server.extension_api.scopes import TurnScope
+from app_server.extension_api.tools import Exposure, ToolName
+
+IMAGE_GENERATION: Final[dict[str, Any]] = {"type": "image_generation", "output_format": "png"}
+STANDALONE_IMAGEGEN: Final = ToolName("image_gen", "imagegen")
+"""The executor that replaces the hosted tool wherever it is really there."""
+
+
+def hosted_exposure(scope: TurnScope) -> Exposure:
+    """Whether this turn may have the hosted tool, leaving aside that the standalone one goes first."""
+    return picture_eligibility(scope)

@@ -1,0 +1,97 @@
+"""Which tools the model sees in this request, which executor each goes to, and for every hidden tool the reason. Pure.
+
+    executors ──exposure(scope)──► visible ──► specs (namespaced, or plain `<ns>__<name>`) + routes
+                                └► hidden, with the reason
+    hosted image tool: offered iff eligible ∧ ¬(image_gen.imagegen registered ∧ visible in this very plan)
+
+The last line is the whole replacement rule; it goes away together with the hosted tool (see ARCHITECTURE.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app_server.extension_api.scopes import TurnScope
+from app_server.extension_api.tools import Hidden, ToolExecutor, ToolName, ToolSpec
+from app_server.tools.hosted import IMAGE_GENERATION, STANDALONE_IMAGEGEN, hosted_exposure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenTool:
+    """A tool that this request does not offer, and why."""
+
+    tool: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolPlan:
+    """The plan of one request."""
+
+    specs: tuple[Mapping[str, Any], ...]
+    """As the Responses API takes them, in order of registration; hosted tools last."""
+    routes: Mapping[ToolName, ToolExecutor]
+    """By the name under which the model calls it."""
+    hidden: tuple[HiddenTool, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def plan_tools(executors: Iterable[ToolExecutor], scope: TurnScope) -> ToolPlan:
+    """Plan one request. Two executors of one name: the first wins, with a warning."""
+    visible: dict[ToolName, ToolExecutor] = {}
+    hidden: list[HiddenTool] = []
+    warnings: list[str] = []
+    for executor in executors:
+        exposure = executor.exposure(scope)
+        if isinstance(exposure, Hidden):
+            hidden.append(HiddenTool(tool=str(executor.name), reason=exposure.reason))
+        elif executor.name in visible:
+            warnings.append(f"Two tools are called {executor.name}; the first one is used, the second is left out.")
+        else:
+            visible[executor.name] = executor
+    specs = _specs(visible.values(), scope)
+    hosted = hosted_exposure(scope)
+    if STANDALONE_IMAGEGEN in visible:
+        hidden.append(HiddenTool(tool="image_generation", reason=f"{STANDALONE_IMAGEGEN} takes its place"))
+    elif isinstance(hosted, Hidden):
+        hidden.append(HiddenTool(tool="image_generation", reason=hosted.reason))
+    else:
+        specs.append(IMAGE_GENERATION)
+    namespaces = scope.provider.namespace_tools
+    routes = {name if namespaces else plain_name(name): executor for name, executor in visible.items()}
+    return ToolPlan(specs=tuple(specs), routes=routes, hidden=tuple(hidden), warnings=tuple(warnings))
+
+
+def plain_name(name: ToolName) -> ToolName:
+    """The name of a namespaced tool for an API without namespaces."""
+    return ToolName(None, f"{name.namespace}__{name.name}") if name.namespace else name
+
+
+def _specs(executors: Iterable[ToolExecutor], scope: TurnScope) -> list[Mapping[str, Any]]:
+    """Function specs; those of one namespace stand together where its first one stood."""
+    out: list[Mapping[str, Any]] = []
+    namespaces: dict[str, list[Mapping[str, Any]]] = {}
+    for executor in executors:
+        spec = executor.spec(scope)
+        namespace = spec.name.namespace
+        if namespace is None or not scope.provider.namespace_tools:
+            out.append(_function(spec, plain_name(spec.name).name))
+        elif namespace in namespaces:
+            namespaces[namespace].append(_function(spec, spec.name.name))
+        else:
+            namespaces[namespace] = [_function(spec, spec.name.name)]
+            about = spec.namespace_description or f"Tools of {namespace}."
+            out.append({"type": "namespace", "name": namespace, "description": about, "tools": namespaces[namespace]})
+    return out
+
+
+def _function(spec: ToolSpec, name: str) -> dict[str, Any]:
+    return {
+        "type": "function",
+        "name": name,
+        "description": spec.description,
+        "strict": spec.strict,
+        "parameters": dict(spec.parameters),
+    }

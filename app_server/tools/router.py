@@ -1,0 +1,68 @@
+"""From a call of the model to its output: finds the executor, runs it, and alone turns an exception into text for the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app_server.errors import MissingCredentials, ToolFailure
+from app_server.extension_api.scopes import TurnScope
+from app_server.extension_api.services import Items
+from app_server.extension_api.tools import Content, TextContent, ToolCall, ToolName, ToolOutput
+from app_server.observability.logging import get_logger
+from app_server.tools.planning import ToolPlan
+
+log = get_logger("tools")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """What came of a call: the output for the model. `failed` says whether it is an error text."""
+
+    output: str | Sequence[Content]
+    failed: bool
+
+
+def called_name(item: Mapping[str, Any]) -> ToolName:
+    """The name under which the model called."""
+    return ToolName(item.get("namespace") or None, str(item.get("name", "")))
+
+
+async def run_call(
+    plan: ToolPlan, item: Mapping[str, Any], scope: TurnScope, history: Sequence[Mapping[str, Any]], items: Items
+) -> Routed:
+    """Run one `function_call` item. Cancellation passes through; everything else ends in an output."""
+    name = called_name(item)
+    executor = plan.routes.get(name)
+    call_id = str(item.get("call_id"))
+    if executor is None:
+        log.info("tool_unknown", tool=str(name), call_id=call_id)
+        return Routed(output=f"unsupported call: {name}; only the tools of this request can be called", failed=True)
+    call = ToolCall(
+        call_id=call_id,
+        name=executor.name,
+        arguments=str(item.get("arguments") or ""),
+        scope=scope,
+        history=history,
+        items=items,
+    )
+    try:
+        output = await executor.handle(call)
+    except (ToolFailure, MissingCredentials) as failure:
+        log.info("tool_failed", tool=str(executor.name), call_id=call_id, error=failure.message)
+        return Routed(output=failure.message, failed=True)
+    except Exception:  # the tool task's last resort: the model gets a generic text, the log the traceback
+        log.error("tool_crashed", tool=str(executor.name), call_id=call_id, exc_info=True)
+        return Routed(
+            output=f"{executor.name} failed inside the server; do not call it again in this turn.", failed=True
+        )
+    log.info("tool_done", tool=str(executor.name), call_id=call_id, output=output.log)
+    return Routed(output=_as_output(output), failed=not output.success)
+
+
+def _as_output(output: ToolOutput) -> str | Sequence[Content]:
+    """A lone text goes as a plain string, the simplest form of the API."""
+    if len(output.content) == 1 and isinstance(only := output.content[0], TextContent):
+        return only.text
+    return output.content

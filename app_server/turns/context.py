@@ -1,0 +1,120 @@
+"""The frozen facts of one turn, and the seams through which a turn reaches its thread. No decisions here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from app_server.clock import Clock
+from app_server.extension_api.scopes import TurnScope
+from app_server.extension_api.services import Pictures
+from app_server.extension_api.tools import PictureRef, ToolExecutor
+from app_server.providers.base import ModelProvider
+from app_server.storage.base import Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a thread's next turn runs with. `threads/settings.py` makes and changes it; records and replies show it.
+
+    Values are the wire's: `sandbox` is a SandboxPolicy object, `approval_policy` an AskForApproval.
+    """
+
+    model: str
+    model_provider: str
+    cwd: str
+    approval_policy: Any = "on-request"
+    approvals_reviewer: str = "user"
+    sandbox: Mapping[str, Any] = field(default_factory=lambda: {"type": "readOnly", "networkAccess": False})
+    effort: str | None = None
+    summary: str | None = None
+    verbosity: str | None = None
+    personality: str | None = None
+    service_tier: str | None = None
+    service_name: str | None = None
+    base_instructions: str | None = None
+    developer_instructions: str | None = None
+    features: Mapping[str, bool] = field(default_factory=dict)
+    """Feature values of the thread's own config."""
+    project_features: Mapping[str, bool] = field(default_factory=dict)
+    """Feature values of the project config that holds in `cwd`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserMessage:
+    """One user message, resolved: how clients see it, and what the model gets.
+
+    shown: the item's `content` as the client sent it; stored: the same with pictures by file, for the log;
+    parts: Responses content items, pictures by reference.
+    """
+
+    client_id: str | None
+    shown: Sequence[Mapping[str, Any]]
+    stored: Sequence[Mapping[str, Any]]
+    parts: Sequence[Mapping[str, Any]]
+
+    @property
+    def text(self) -> str:
+        """The texts of the message, for a preview."""
+        return "\n".join(str(part.get("text", "")) for part in self.stored if part.get("type") == "text")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What is true right now for this turn: asked before every request, because logins and flags change."""
+
+    scope: TurnScope
+    provider: ModelProvider
+    executors: Sequence[ToolExecutor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnContext:
+    """One turn. Frozen when it starts; `now` looks at the world again."""
+
+    thread_id: str
+    turn_id: str
+    settings: Settings
+    output_schema: Any
+    now: Callable[[], Moment]
+    clock: Clock
+    pictures: Pictures
+    installation_id: str
+
+
+class TurnSink(Protocol):
+    """The turn's way to its thread. `threads/live_thread.LiveThread` has this shape."""
+
+    @property
+    def history(self) -> Sequence[Mapping[str, Any]]:
+        """The conversation as the model will be sent it, pictures by reference, oldest first."""
+        ...
+
+    async def append(self, *records: Record) -> None:
+        """Durable on return, and part of `history` when the record is history. Raises StorageError."""
+        ...
+
+    def show(self, method: str, params: Mapping[str, Any], *, inline: Callable[[], Any] | None = None) -> None:
+        """Tell the thread's subscribers. The record behind it must be durable already."""
+        ...
+
+    def delta(self, method: str, params: Mapping[str, Any]) -> None:
+        """Tell subscribers something passing, which a slow one may miss."""
+        ...
+
+    def wants_inline(self) -> bool:
+        """Whether some subscriber takes picture bytes inline."""
+        ...
+
+    def add_usage(self, last: Mapping[str, int]) -> Mapping[str, int]:
+        """Count one response's tokens; returns the thread's new total."""
+        ...
+
+
+class PictureUrls(Protocol):
+    """Data URLs of stored pictures, on the way to a model. `pictures/prompt.py` has this shape."""
+
+    async def data_url(self, picture: PictureRef) -> str | None:
+        """None when the picture is gone or altered: the model is told in words then."""
+        ...

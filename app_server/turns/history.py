@@ -1,0 +1,138 @@
+"""What the model is sent, as data: Responses items with pictures by reference. Pure, but for `render`'s look-up.
+
+A history item is the API's own JSON, with two changes: an `input_image` has `picture` (a reference) in place of
+`image_url`, an `image_generation_call` has `picture` in place of `result`. Items are never changed after they were
+appended, and rendering is deterministic, so the earlier prefix stays byte-identical from turn to turn and the
+provider's prompt cache holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from app_server.extension_api.tools import Content, PictureContent, PictureRef, TextContent
+from app_server.ids import uuid7
+from app_server.turns.context import PictureUrls
+
+Item = Mapping[str, Any]
+_MESSAGE_KEYS = ("type", "id", "role", "content", "phase")
+_CALL_OUTPUTS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
+
+
+def message(role: str, *texts: str) -> dict[str, Any]:
+    """A message of the server: developer instructions, context, notes."""
+    return {
+        "type": "message",
+        "id": f"msg_{uuid7()}",
+        "role": role,
+        "content": [{"type": "input_text", "text": text} for text in texts],
+    }
+
+
+def user_message(parts: Sequence[Item]) -> dict[str, Any]:
+    """The user's message."""
+    return {"type": "message", "id": f"msg_{uuid7()}", "role": "user", "content": list(parts)}
+
+
+def picture_part(picture: PictureRef, detail: str) -> dict[str, Any]:
+    """An `input_image` by reference."""
+    return {"type": "input_image", "picture": picture.to_json(), "detail": detail}
+
+
+def call_output(call: Item, output: str | Sequence[Content]) -> dict[str, Any]:
+    """The output item that answers a call of the model."""
+    body: Any = output if isinstance(output, str) else [_content_part(part) for part in output]
+    kind = _CALL_OUTPUTS.get(str(call["type"]), "function_call_output")
+    prefix = "ctco" if kind.startswith("custom") else "fco"
+    return {"type": kind, "id": f"{prefix}_{uuid7()}", "call_id": call["call_id"], "output": body}
+
+
+def _content_part(part: Content) -> dict[str, Any]:
+    match part:
+        case TextContent():
+            return {"type": "input_text", "text": part.text}
+        case PictureContent():
+            return picture_part(part.picture, part.detail)
+
+
+def from_upstream(item: Item) -> dict[str, Any]:
+    """A finished output item as it goes back to the API next time: without what only described its making."""
+    match item.get("type"):
+        case "message":
+            kept = {key: item[key] for key in _MESSAGE_KEYS if key in item and item[key] is not None}
+            kept["content"] = [_output_part(part) for part in item.get("content") or []]
+            return kept
+        case "reasoning":
+            return {
+                "type": "reasoning",
+                "id": item.get("id"),
+                "summary": item.get("summary") or [],
+                "content": None,
+                "encrypted_content": item.get("encrypted_content"),
+            }
+        case "function_call":
+            keys = ("type", "id", "name", "namespace", "arguments", "call_id")
+            return {key: item[key] for key in keys if item.get(key) is not None}
+        case _:
+            return dict(item)
+
+
+def _output_part(part: Item) -> dict[str, Any]:
+    if part.get("type") == "output_text":
+        return {"type": "output_text", "text": part.get("text", ""), "annotations": part.get("annotations") or []}
+    return dict(part)
+
+
+def unanswered_calls(history: Iterable[Item]) -> list[Item]:
+    """Calls without an output, in order: the API refuses a history that has any."""
+    open_calls: dict[str, Item] = {}
+    for item in history:
+        kind = str(item.get("type"))
+        if kind in _CALL_OUTPUTS:
+            open_calls[str(item.get("call_id"))] = item
+        elif kind.endswith("_call_output"):
+            open_calls.pop(str(item.get("call_id")), None)
+    return list(open_calls.values())
+
+
+def turn_aborted_note() -> dict[str, Any]:
+    """Tells the model in the next turn that the user stopped this one."""
+    return message(
+        "user",
+        "<turn_aborted>\nThe user interrupted the previous turn on purpose. What was running may be half done; "
+        "look before you repeat it.\n</turn_aborted>",
+    )
+
+
+async def render(history: Iterable[Item], urls: PictureUrls) -> list[Item]:
+    """The `input` of a request: every reference replaced by its data URL."""
+    return [await _render_item(item, urls) for item in history]
+
+
+async def _render_item(item: Item, urls: PictureUrls) -> Item:
+    if item.get("type") == "image_generation_call" and "picture" in item:
+        url = await urls.data_url(PictureRef.from_json(item["picture"]))
+        rest = {key: value for key, value in item.items() if key != "picture"}
+        return {**rest, "result": url.partition(",")[2]} if url else _gone_message()
+    for key in ("content", "output"):
+        parts = item.get(key)
+        if isinstance(parts, list) and any("picture" in part for part in parts):
+            return {**item, key: [await _render_part(part, urls) for part in parts]}
+    return item
+
+
+async def _render_part(part: Item, urls: PictureUrls) -> Item:
+    if "picture" not in part:
+        return part
+    url = await urls.data_url(PictureRef.from_json(part["picture"]))
+    if url is None:
+        return {"type": "input_text", "text": _GONE}
+    return {"type": "input_image", "image_url": url, "detail": part.get("detail", "high")}
+
+
+_GONE = "[A picture stood here; its file was deleted or changed since, so it cannot be shown again.]"
+
+
+def _gone_message() -> dict[str, Any]:
+    return {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": _GONE}]}

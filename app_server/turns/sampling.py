@@ -1,0 +1,193 @@
+"""One response of the model: the stream becomes items, its tool calls start as soon as they are whole.
+
+What is finished is durable with its history in one commit, so a broken stream loses nothing that was shown as complete.
+All tool calls of a response run side by side (bounded); their outputs are placed in the order of the calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from app_server.extension_api.services import ExtensionItem
+from app_server.extension_api.tools import PictureRef
+from app_server.protocol.items import AgentMessageItem, ReasoningItem
+from app_server.providers.base import (
+    Completed,
+    ItemAdded,
+    ItemDone,
+    ModelProvider,
+    ModelRequest,
+    ProviderEvent,
+    RateLimits,
+    ReasoningDelta,
+    ReasoningPartAdded,
+    TextDelta,
+    TokenUsage,
+    UpstreamError,
+)
+from app_server.storage.base import Record
+from app_server.storage.records import HISTORY
+from app_server.tools.planning import ToolPlan
+from app_server.tools.router import Routed, run_call
+from app_server.turns import hosted_pictures
+from app_server.turns.context import Moment, TurnContext, TurnSink
+from app_server.turns.emitter import ItemEmitter
+from app_server.turns.history import call_output, from_upstream
+
+MAX_PARALLEL_TOOLS = 8
+_CALLS = ("function_call", "custom_tool_call")
+
+
+@dataclass(slots=True)
+class Sample:
+    """What came of one response. `error` is set when the stream broke after a tool call had started."""
+
+    usage: TokenUsage | None = None
+    limits: RateLimits | None = None
+    calls: list[Mapping[str, Any]] = field(default_factory=list)
+    outputs: dict[int, Routed] = field(default_factory=dict)
+    error: UpstreamError | None = None
+
+    @property
+    def tools_started(self) -> bool:
+        return bool(self.calls)
+
+
+class CallItems:
+    """The `Items` of one tool call: closes what the tool left open."""
+
+    def __init__(self, emitter: ItemEmitter, sink: TurnSink, thread_id: str) -> None:
+        self._emitter, self._sink, self._thread_id = emitter, sink, thread_id
+        self._started: list[str] = []
+
+    async def started(self, item: ExtensionItem) -> None:
+        self._started.append(item.id)
+        await self._emitter.started(item)
+
+    async def completed(self, item: ExtensionItem, *, picture: PictureRef | None = None) -> None:
+        await self._emitter.completed(item, picture=picture)
+
+    async def warning(self, message: str) -> None:
+        self._sink.show("warning", {"threadId": self._thread_id, "message": message})
+
+    async def close(self) -> None:
+        """The call is over: an item that it started and never completed is completed as failed."""
+        await self._emitter.close_open(self._started, interrupted=False)
+
+
+class Sampler:
+    """Samples one response for a turn."""
+
+    def __init__(self, ctx: TurnContext, sink: TurnSink, emitter: ItemEmitter) -> None:
+        self._ctx, self._sink, self._emitter = ctx, sink, emitter
+        self._limiter = anyio.CapacityLimiter(MAX_PARALLEL_TOOLS)
+
+    async def sample(
+        self, provider: ModelProvider, request: ModelRequest, moment: Moment, plan: ToolPlan, cut: anyio.Event
+    ) -> Sample:
+        """Stream one response to its end, or until `cut` is set (a steer); tools that started are always awaited.
+
+        Raises:
+            UpstreamError: the stream broke before any tool call had started; open items are still open.
+        """
+        sample = Sample()
+        async with anyio.create_task_group() as tools:
+            with anyio.CancelScope() as streaming:
+                tools.start_soon(_cancel_when, cut, streaming)
+                try:
+                    async with aclosing(provider.stream(request)) as events:
+                        async for event in events:
+                            await self._take(event, sample, moment, plan, tools)
+                except UpstreamError as error:
+                    sample.error = error
+            cut_now = cut.is_set()
+            cut.set()  # ends the watcher; the caller makes a new event for every response
+            if sample.error is not None and not sample.tools_started:
+                tools.cancel_scope.cancel()
+            elif cut_now:
+                await self._emitter.close_open(self._streamed(), interrupted=False)
+        if sample.error is not None and not sample.tools_started:
+            raise sample.error
+        await self._place_outputs(sample)
+        return sample
+
+    async def _take(
+        self, event: ProviderEvent, sample: Sample, moment: Moment, plan: ToolPlan, tools: TaskGroup
+    ) -> None:
+        match event:
+            case TextDelta():
+                self._emitter.text_delta(event.item_id, event.delta)
+            case ReasoningDelta():
+                self._emitter.reasoning_delta(event.item_id, event.index, event.delta, summary=event.summary)
+            case ReasoningPartAdded():
+                self._emitter.summary_part(event.item_id, event.index)
+            case ItemAdded():
+                await self._added(event.item)
+            case ItemDone():
+                await self._done(event.item, sample, moment, plan, tools)
+            case RateLimits():
+                sample.limits = event
+            case Completed():
+                sample.usage = event.usage or TokenUsage()
+
+    async def _added(self, item: Mapping[str, Any]) -> None:
+        match item.get("type"):
+            case "message":
+                await self._emitter.started(AgentMessageItem(id=str(item["id"]), text="", phase=item.get("phase")))
+            case "reasoning":
+                await self._emitter.started(ReasoningItem(id=str(item["id"])))
+            case "image_generation_call":
+                await self._emitter.started(hosted_pictures.begun(item))
+
+    async def _done(
+        self, item: Mapping[str, Any], sample: Sample, moment: Moment, plan: ToolPlan, tools: TaskGroup
+    ) -> None:
+        match item.get("type"):
+            case "message":
+                texts = [
+                    str(part.get("text", "")) for part in item.get("content") or [] if part.get("type") == "output_text"
+                ]
+                whole = AgentMessageItem(id=str(item["id"]), text="".join(texts), phase=item.get("phase"))
+                await self._emitter.completed(whole, history=[from_upstream(item)])
+            case "reasoning":
+                summary = tuple(str(part.get("text", "")) for part in item.get("summary") or [])
+                content = tuple(str(part.get("text", "")) for part in item.get("content") or [])
+                whole_reasoning = ReasoningItem(id=str(item["id"]), summary=summary, content=content)
+                await self._emitter.completed(whole_reasoning, history=[from_upstream(item)])
+            case "image_generation_call":
+                await hosted_pictures.finish(
+                    item, thread_id=self._ctx.thread_id, pictures=self._ctx.pictures, emitter=self._emitter
+                )
+            case kind if kind in _CALLS:
+                call = from_upstream(item)
+                await self._sink.append(Record(kind=HISTORY, data={"items": [call]}))
+                sample.calls.append(call)
+                tools.start_soon(self._call, len(sample.calls) - 1, call, sample, moment, plan)
+            case _:
+                await self._sink.append(Record(kind=HISTORY, data={"items": [from_upstream(item)]}))
+
+    async def _call(self, index: int, call: Mapping[str, Any], sample: Sample, moment: Moment, plan: ToolPlan) -> None:
+        async with self._limiter:
+            items = CallItems(self._emitter, self._sink, self._ctx.thread_id)
+            sample.outputs[index] = await run_call(plan, call, moment.scope, tuple(self._sink.history), items)
+            await items.close()
+
+    async def _place_outputs(self, sample: Sample) -> None:
+        if sample.calls:
+            outputs = [call_output(call, sample.outputs[index].output) for index, call in enumerate(sample.calls)]
+            await self._sink.append(Record(kind=HISTORY, data={"items": outputs}))
+
+    def _streamed(self) -> Sequence[str]:
+        """Open items of the stream itself, not those that a running tool started."""
+        return self._emitter.open_streamed()
+
+
+async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

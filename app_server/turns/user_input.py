@@ -1,0 +1,117 @@
+"""From what a client sent to one user message: pictures are checked and stored, files read, the rest passed on.
+
+A picture that comes inside the request must be one: else the request is refused before a turn starts. A file that is
+named may be missing: the model is told so in words, and the turn goes on (as in the reference).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from app_server.errors import InvalidRequest
+from app_server.extension_api.services import PictureRejected, Pictures
+from app_server.protocol.user_input import (
+    ImageUserInput,
+    LocalImageUserInput,
+    MentionUserInput,
+    SkillUserInput,
+    TextUserInput,
+    UserInput,
+)
+from app_server.turns.context import UserMessage
+from app_server.turns.history import picture_part
+
+_DEFAULT_DETAIL = "high"
+
+
+async def resolve_input(
+    inputs: Sequence[UserInput], *, client_id: str | None, cwd: Path, thread_id: str, pictures: Pictures
+) -> UserMessage:
+    """Resolve one message. Raises InvalidRequest for input that cannot be taken, naming its place."""
+    stored: list[Mapping[str, Any]] = []
+    parts: list[Mapping[str, Any]] = []
+    images = 0
+    for index, given in enumerate(inputs):
+        wire = given.wire()
+        match given:
+            case TextUserInput():
+                stored.append(wire)
+                parts.append({"type": "input_text", "text": given.text})
+            case ImageUserInput():
+                images += 1
+                url, part = await _inline_picture(given, index, thread_id, pictures)
+                stored.append({**wire, "url": url})
+                parts.append(part)
+            case LocalImageUserInput():
+                images += 1
+                stored.append(wire)
+                parts.extend(await _local_picture(given, images, cwd, thread_id, pictures))
+            case SkillUserInput() | MentionUserInput():
+                stored.append(wire)
+                parts.append({"type": "input_text", "text": f"[{given.type}: {given.name}]({given.path})"})
+            case _:
+                raise InvalidRequest(
+                    f"input[{index}]: sound is not supported by this server; send text or pictures.",
+                    data_code="unsupportedInput",
+                )
+    shown = [given.wire() for given in inputs]
+    return UserMessage(client_id=client_id, shown=shown, stored=stored, parts=parts)
+
+
+async def _inline_picture(
+    given: ImageUserInput, index: int, thread_id: str, pictures: Pictures
+) -> tuple[str, Mapping[str, Any]]:
+    """A data URL becomes a stored picture; the log keeps a file URL. Our own file URLs come back from a client too."""
+    url = given.url or ""
+    where = f"input[{index}].url"
+    if not url:
+        raise InvalidRequest(
+            f"input[{index}]: files by id are not supported by this server; send a data URL.",
+            data_code="unsupportedInput",
+        )
+    try:
+        if url.startswith("file:"):
+            picture = await pictures.read_file(Path(unquote(urlsplit(url).path)))
+        else:
+            picture = await pictures.check(_decode(url, where))
+    except PictureRejected as rejected:
+        raise InvalidRequest(f"{where}: {rejected}", data_code="invalidPicture") from None
+    ref = await pictures.keep(picture, thread_id=thread_id)
+    path = await pictures.path_of(ref)
+    stored_url = Path(path).as_uri() if path else f"urn:sha256:{ref.sha256}"
+    return stored_url, picture_part(ref, given.detail or _DEFAULT_DETAIL)
+
+
+def _decode(url: str, where: str) -> bytes:
+    if url.startswith(("http:", "https:")):
+        raise InvalidRequest(
+            "remote image URLs are not supported; use an inline data URL instead", data_code="remoteImage"
+        )
+    head, comma, body = url.partition(",")
+    if not head.startswith("data:") or not comma or not head.endswith(";base64"):
+        raise InvalidRequest(f"{where} must be a data URL: data:image/png;base64,…", data_code="invalidPicture")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest(f"{where} holds invalid base64.", data_code="invalidPicture") from None
+
+
+async def _local_picture(
+    given: LocalImageUserInput, number: int, cwd: Path, thread_id: str, pictures: Pictures
+) -> list[Mapping[str, Any]]:
+    """Three parts, so that the model can name the file; one part of words when it cannot be read."""
+    path = cwd / Path(given.path).expanduser()
+    try:
+        ref = await pictures.keep(await pictures.read_file(path), thread_id=thread_id)
+    except PictureRejected as rejected:
+        return [{"type": "input_text", "text": f"The attached picture could not be read: {rejected}"}]
+    return [
+        {"type": "input_text", "text": f'<image name=[Image #{number}] path="{given.path}">'},
+        picture_part(ref, given.detail or _DEFAULT_DETAIL),
+        {"type": "input_text", "text": "</image>"},
+    ]

@@ -1,0 +1,212 @@
+"""The heavy half of the composition root: builds storage, providers, extensions and methods, and joins their seams.
+
+Imported after the first answer. `bootstrap.App` is its only caller; with it, it is the only module that knows everyone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from app_server.auth.manager import AuthManager
+from app_server.errors import ConfigurationError
+from app_server.extension_api.extension import ExtensionRegistry
+from app_server.extension_api.scopes import AuthSnapshot, TurnScope
+from app_server.extension_api.services import ExtensionServices, ImagesEndpoint, ImageSettings
+from app_server.extension_host import ExtensionHost, discover, feature_specs
+from app_server.ids import parse_uuid, uuid7
+from app_server.methods import load_registry
+from app_server.methods.account import account_updated
+from app_server.methods.services import Services
+from app_server.net import Net
+from app_server.observability.logging import get_logger
+from app_server.pictures.prompt import PromptPictures
+from app_server.pictures.store import PictureStore
+from app_server.providers.catalog import effective_context_window, model_facts
+from app_server.providers.registry import ProviderRegistry, ProviderWiring
+from app_server.rpc.connection import Core
+from app_server.rpc.dispatch import Dispatcher
+from app_server.storage.base import Storage
+from app_server.storage.memory import MemoryStorageWorld
+from app_server.storage.registry import open_storage
+from app_server.threads.live_thread import ThreadDeps
+from app_server.threads.manager import ThreadManager
+from app_server.turns.context import Moment, Settings
+from features.registry import FEATURES
+from features.resolution import FeatureError, FeatureSet
+from features.runtime import RuntimeFeatures
+
+if TYPE_CHECKING:
+    from app_server.bootstrap import App
+
+
+class Wiring:
+    """Everything that runs behind the connections."""
+
+    def __init__(self, app: App, storage: Storage, installation_id: str, tasks: TaskGroup) -> None:
+        options, config = app.options, app.config.config
+        self.net, self.storage = Net(), storage
+        self.auth = AuthManager(app.home, options.env, app.clock)
+        self.extension_warnings: list[str] = []
+        self._hub = app.hub
+        self._context_window = config.model_context_window
+        found = discover(options.extensions)
+        try:
+            self.features = RuntimeFeatures((*FEATURES, *feature_specs(found)), app.config.feature_layers)
+        except FeatureError as error:
+            raise ConfigurationError(str(error)) from error
+        self.config_warnings = config_warnings(app.config.warnings, self.features.current())
+        self.providers = ProviderRegistry(
+            config,
+            ProviderWiring(
+                client=self.net.client,
+                credentials=self.auth.login_for,
+                chatgpt_login=lambda: self.auth.snapshot().is_chatgpt,
+                env=options.env,
+                clock=app.clock,
+            ),
+        )
+        self.pictures = PictureStore(app.home, storage.blobs)
+        images = ImageSettings(model=config.image_generation.model, timeout_s=config.image_generation.timeout_s)
+        access = PictureAccess(self.providers, self.auth, config.image_generation.provider)
+        self.host = ExtensionHost(
+            found,
+            lambda name: ExtensionServices(
+                pictures=self.pictures,
+                provider=access,
+                http=self.net,
+                clock=app.clock,
+                log=get_logger(name),
+                images=images,
+            ),
+            self._extension_warning,
+        )
+        self.host.registry(self.features.current())
+        deps = ThreadDeps(
+            audience=app.hub,
+            clock=app.clock,
+            pictures=self.pictures,
+            urls=PromptPictures(self.pictures),
+            moment=self.moment,
+            installation_id=installation_id,
+        )
+        self.threads = ThreadManager(storage, MemoryStorageWorld(clock=app.clock).process(), deps, tasks)
+        services = Services(
+            home=app.home,
+            cwd=options.cwd,
+            clock=app.clock,
+            hub=app.hub,
+            config=app.config,
+            load_config=app.load_config,
+            features=self.features,
+            providers=self.providers,
+            auth=self.auth,
+            pictures=self.pictures,
+            extensions=self.extensions,
+            threads=self.threads,
+            moment=self.moment,
+        )
+        self.core = Core(services=services, dispatcher=Dispatcher(load_registry()))
+
+    @classmethod
+    async def build(cls, app: App, tasks: TaskGroup) -> Wiring:
+        """Build; blocking steps run in a worker thread."""
+        url = app.options.storage_url or f"file:{app.home}"
+        installation_id = await anyio.to_thread.run_sync(read_installation_id, app.home)
+        return cls(app, open_storage(url, app.home), installation_id, tasks)
+
+    async def aclose(self) -> None:
+        """Interrupt turns, flush storage, close connections upstream."""
+        await self.threads.aclose()
+        await self.storage.aclose()
+        await self.net.aclose()
+
+    def extensions(self, features: FeatureSet) -> ExtensionRegistry:
+        """What extensions add under these flags; loads one whose gate opens for the first time."""
+        return self.host.registry(features)
+
+    def moment(self, thread_id: str, turn_id: str, settings: Settings, originator: str) -> Moment:
+        """What is true right now for a turn: flags, login, provider, model, tools."""
+        provider = self.providers.provider(settings.model_provider)
+        features = self.features.for_thread(settings.project_features, settings.features)
+        facts = model_facts(settings.model)
+        window = self._context_window or facts.context_window_tokens
+        sized = replace(facts, context_window_tokens=window)
+        scope = TurnScope(
+            thread_id=thread_id,
+            turn_id=turn_id,
+            cwd=Path(settings.cwd),
+            originator=originator,
+            features=features,
+            auth=self.auth.snapshot(self.providers.table(settings.model_provider)),
+            provider=provider.facts,
+            model=replace(sized, context_window_tokens=effective_context_window(sized)),
+        )
+        return Moment(scope=scope, provider=provider, executors=tuple(self.host.registry(features).tools.values()))
+
+    def account(self) -> Mapping[str, Any] | None:
+        """What a new client is told of a ChatGPT login; None without one."""
+        auth = self.auth.snapshot()
+        return account_updated(auth.mode, auth.plan) if auth.is_chatgpt else None
+
+    def _extension_warning(self, message: str) -> None:
+        self.extension_warnings.append(message)
+        self._hub.broadcast("warning", {"threadId": None, "message": message})
+
+
+class PictureAccess:
+    """The `ProviderAccess` of extensions: the provider of the turn, or the one that the config names for pictures."""
+
+    def __init__(self, providers: ProviderRegistry, auth: AuthManager, chosen: str | None) -> None:
+        self._providers, self._auth, self._chosen = providers, auth, chosen
+
+    def auth(self) -> AuthSnapshot:
+        return self._auth.snapshot()
+
+    def images_endpoint(self, scope: TurnScope) -> ImagesEndpoint:
+        provider_id = self._chosen or scope.provider.id
+        access = self._providers.http_access(provider_id)
+        if access is None:
+            return ImagesEndpoint(base_url="", headers={}, query={}, offline=True, chatgpt=False, request_max_retries=0)
+        table = self._providers.table(provider_id)
+        return ImagesEndpoint(
+            base_url=access.base_url,
+            headers={
+                **access.headers,
+                "originator": scope.originator,
+                "x-codex-image-turn-id": scope.turn_id,
+            },
+            query=access.query_params,
+            offline=False,
+            chatgpt=table.requires_openai_auth and self._auth.snapshot(table).is_chatgpt,
+            request_max_retries=access.request_max_retries,
+        )
+
+
+def config_warnings(warnings: tuple[str, ...], features: FeatureSet) -> tuple[str, ...]:
+    """The config's warnings, and one for all feature keys that nothing knows."""
+    if not features.unknown:
+        return warnings
+    keys = ", ".join(f"{key} ({origin})" for key, origin in features.unknown)
+    return (*warnings, f"Ignored features that do not exist: {keys}; `app-server features list` names them all.")
+
+
+def read_installation_id(home: Path) -> str:
+    """The id of this home, made at its first start; upstream requests carry it."""
+    path = home / "installation_id"
+    try:
+        if (known := parse_uuid(path.read_text(encoding="utf-8").strip())) is not None:
+            return known
+    except (OSError, UnicodeDecodeError):
+        pass  # missing or unreadable: make a new one
+    made = uuid7()
+    try:
+        path.write_text(made + "\n", encoding="utf-8")
+    except OSError:
+        get_logger("bootstrap").warning("installation_id_not_written", path=str(path))
+    return made

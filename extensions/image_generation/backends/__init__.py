@@ -1,0 +1,1 @@
+"""What makes the pictures: one protocol, several ways. `base.py` states it."""

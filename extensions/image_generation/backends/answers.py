@@ -1,0 +1,162 @@
+"""Reads the answers of an OpenAI-shaped images API: the picture, or the failure in words. Pure.
+
+| answer | kind |
+|---|---|
+| 2xx with `data[0].b64_json` | the picture |
+| 2xx with anything else | invalidResponse |
+| a moderation code in the body, whatever the status | moderationBlocked |
+| 401, 403 | unauthorized |
+| 408, 504 | timeout; as every 5xx, 504 is tried again |
+| 429, error type `usage_limit_reached` | usageLimitExceeded; names the limit that `x-codex-active-limit` gives |
+| 429 | rateLimited, with the time of `retry-after` |
+| other 5xx | network |
+| other 4xx, 3xx | invalidResponse |
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from app_server.extension_api import HttpAnswer
+from extensions.image_generation.backends.base import BackendFailure, FailureKind, ImageResult, UsageLimit
+
+MAX_MESSAGE_CHARS: Final = 4000
+MAX_BODY_BYTES: Final = 64 * 1024
+"""How much of a body without JSON is looked at for a message."""
+MODERATION_CODES: Final = frozenset({"moderation_blocked", "content_policy_violation"})
+_SERVICE: Final = "the images API"
+
+
+def read_answer(answer: HttpAnswer) -> ImageResult:
+    """The first picture of the answer. Raises BackendFailure."""
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    if not 200 <= answer.status < 300:
+        raise _refusal(answer.status, answer.body, headers)
+    body = _json(answer.body)
+    data = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or not isinstance(data, list):
+        raise _unusable("answered without the list `data`", headers)
+    first = data[0] if data else None
+    if not isinstance(first, dict):
+        raise _unusable("answered, but returned no picture", headers)
+    encoded = first.get("b64_json")
+    if not isinstance(encoded, str) or not encoded.strip():
+        kind = "a link instead of the picture itself" if first.get("url") else "a picture without `b64_json`"
+        raise _unusable(f"returned {kind}", headers)
+    try:
+        decoded = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        raise _unusable("returned a picture that is not valid base64", headers) from None
+    return ImageResult(
+        data=decoded,
+        revised_prompt=_text(first.get("revised_prompt")),
+        background=_text(body.get("background")),
+        generation_id=_text(first.get("generation_id")),
+        request_id=_request_id(headers),
+    )
+
+
+def error_message(body: bytes) -> str:
+    """What the service says: `error.message`, else a `detail` string, else `detail.message`, else the body; capped."""
+    text = body[:MAX_BODY_BYTES].decode("utf-8", "replace").strip()
+    data = _json(body)
+    if isinstance(data, dict):
+        error, detail = data.get("error"), data.get("detail")
+        candidates = (_member(error, "message"), detail, _member(detail, "message"))
+        text = next((found.strip() for found in candidates if isinstance(found, str) and found.strip()), text)
+    elif text[:100].lower().startswith(("<!doctype html", "<html")):
+        text = "a web page instead of an answer"
+    return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
+
+
+def _refusal(status: int, body: bytes, headers: Mapping[str, str]) -> BackendFailure:
+    data = _json(body)
+    error = data.get("error") if isinstance(data, dict) else None
+    said = error_message(body) or "it gave no reason"
+    request_id, wait_ms = _request_id(headers), _retry_after_ms(headers)
+    codes = {_member(error, "code"), _member(error, "type"), _member(_member(data, "detail"), "code")}
+    if any(isinstance(code, str) and code in MODERATION_CODES for code in codes):
+        text = f"{_SERVICE} refused the request for safety reasons: {said}"
+        return BackendFailure(FailureKind.MODERATION_BLOCKED, text, request_id=request_id)
+    if status == 429 and _member(error, "type") == "usage_limit_reached":
+        return _usage_limit(said, _member(error, "resets_at"), headers)
+    if status == 429:
+        when = f" in {max(1, round(wait_ms / 1000))} s" if wait_ms is not None else " later"
+        text = f"{_SERVICE} is asked too often (HTTP 429), try again{when}: {said}"
+        return BackendFailure(FailureKind.RATE_LIMITED, text, retry_after_ms=wait_ms, request_id=request_id)
+    kind, what = _by_status(status)
+    text = f"{_SERVICE} {what} (HTTP {status}): {said}"
+    return BackendFailure(kind, text, retry_after_ms=wait_ms, request_id=request_id, retryable=status >= 500)
+
+
+def _by_status(status: int) -> tuple[FailureKind, str]:
+    if status in (401, 403):
+        return FailureKind.UNAUTHORIZED, "refused the login, log in again or check the key"
+    if status in (408, 504):
+        return FailureKind.TIMEOUT, "took too long, try again"
+    if status >= 500:
+        return FailureKind.NETWORK, "failed, try again later"
+    if status < 400:
+        return FailureKind.INVALID_RESPONSE, "answered with a redirect, correct the provider's base_url"
+    return FailureKind.INVALID_RESPONSE, "refused the request"
+
+
+def _usage_limit(said: str, resets_at: object, headers: Mapping[str, str]) -> BackendFailure:
+    name = headers.get("x-codex-active-limit", "").strip()
+    resets_at_s = resets_at if isinstance(resets_at, int) and not isinstance(resets_at, bool) else None
+    limit = UsageLimit(limit_id=name, resets_at_s=resets_at_s) if name and name != "codex" else None
+    text = f"the image limit of this account is used up{_until(resets_at_s)}: {said}"
+    return BackendFailure(
+        FailureKind.USAGE_LIMIT_EXCEEDED,
+        text,
+        retry_after_ms=_retry_after_ms(headers),
+        request_id=_request_id(headers),
+        limit=limit,
+    )
+
+
+def _until(resets_at_s: int | None) -> str:
+    try:
+        return "" if resets_at_s is None else f" until {datetime.fromtimestamp(resets_at_s, UTC):%Y-%m-%d %H:%M} UTC"
+    except (OverflowError, OSError, ValueError):  # a number that is no time
+        return ""
+
+
+def _retry_after_ms(headers: Mapping[str, str]) -> int | None:
+    """The wait that the service asks for, in its two numeric forms; the form with a date is not used."""
+    for name, factor in (("retry-after-ms", 1), ("retry-after", 1000)):
+        try:
+            return max(0, round(float(headers[name]) * factor))
+        except (KeyError, ValueError, OverflowError):
+            continue
+    return None
+
+
+def _request_id(headers: Mapping[str, str]) -> str | None:
+    return headers.get("x-codex-imagegen-request-id") or headers.get("x-request-id") or None
+
+
+def _unusable(what: str, headers: Mapping[str, str]) -> BackendFailure:
+    text = f"{_SERVICE} {what}; try again, or use another provider"
+    return BackendFailure(FailureKind.INVALID_RESPONSE, text, request_id=_request_id(headers))
+
+
+def _member(value: object, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None

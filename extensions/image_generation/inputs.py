@@ -1,0 +1,86 @@
+"""Gets the pictures that an edit starts from: decides where they come from, reads them, makes them ready to send.
+
+    paths ─► files, original pixels      last N / action edit ─► stored originals      nothing ─► a new picture
+
+Everything here happens before an item is shown, so that a wrong argument leaves no trace but the text for the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import anyio.to_thread
+
+from app_server.extension_api import PictureRejected, Pictures, ToolCall, ToolFailure
+from extensions.image_generation.arguments import Action, ImageArguments, resolve_path
+from extensions.image_generation.backends.base import InputPicture
+from extensions.image_generation.selection import Selection, select_for_edit, select_last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputFile:
+    """A local file that is sent, as the item tells it: the hash is of the bytes on disk."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """The pictures to send, in order; `files` names those that were given by path. Without pictures: a new one."""
+
+    pictures: tuple[InputPicture, ...] = ()
+    files: tuple[InputFile, ...] = ()
+    reason: str = "a new picture"
+
+
+def select(arguments: ImageArguments, history: Sequence[Mapping[str, Any]]) -> Selection | None:
+    """The pictures of the conversation that the call means; None when it names files or wants a new one. Pure."""
+    if arguments.paths:
+        return None
+    if arguments.last is not None:
+        return select_last(history, arguments.last)
+    return select_for_edit(history) if arguments.action is Action.EDIT else None
+
+
+async def gather_inputs(arguments: ImageArguments, call: ToolCall, pictures: Pictures) -> Inputs:
+    """Read what the call starts from. Raises ToolFailure with what cannot be used."""
+    try:
+        if arguments.paths:
+            return await _from_files(arguments, call, pictures)
+        selection = select(arguments, call.history)
+        if selection is None:
+            return Inputs()
+        stored = [await _ready(ref.mime, await pictures.read(ref)) for ref in selection.pictures]
+        return Inputs(pictures=tuple(stored), reason=selection.reason)
+    except PictureRejected as error:
+        raise ToolFailure(str(error)) from error
+
+
+async def _from_files(arguments: ImageArguments, call: ToolCall, pictures: Pictures) -> Inputs:
+    ready, files = [], []
+    for text in arguments.paths:
+        path = resolve_path(text, call.scope.cwd)
+        picture = await pictures.read_file(path)
+        ready.append(await _ready(picture.ref.mime, picture.data))
+        files.append(InputFile(path=str(path), sha256=picture.ref.sha256))
+    return Inputs(pictures=tuple(ready), files=tuple(files), reason=f"{len(files)} files by path")
+
+
+async def _ready(mime: str, data: bytes) -> InputPicture:
+    """Bytes as they are, but for GIF, which images APIs do not take: its first frame as PNG."""
+    if mime != "image/gif":
+        return InputPicture(mime=mime, data=data)
+    return InputPicture(mime="image/png", data=await anyio.to_thread.run_sync(_first_frame, data))
+
+
+def _first_frame(data: bytes) -> bytes:
+    from PIL.GifImagePlugin import GifImageFile  # lazily: Pillow is not needed before the first picture
+
+    stream = BytesIO()
+    with GifImageFile(BytesIO(data)) as image:
+        image.convert("RGBA").save(stream, format="PNG")
+    return stream.getvalue()

@@ -1,0 +1,225 @@
+"""What the answers of an images API mean: the picture, or a failure with a kind, a message and what else is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from app_server.extension_api import HttpAnswer
+from extensions.image_generation.backends.answers import MAX_MESSAGE_CHARS, error_message, read_answer
+from extensions.image_generation.backends.base import BackendFailure, ImageResult, UsageLimit
+from tests.support.image_fakes import error_answer, picture_answer
+from tests.support.pictures import as_base64, png
+
+
+def test_the_first_picture_of_an_answer_is_read_with_all_that_is_said_of_it() -> None:
+    answer = HttpAnswer(
+        status=200,
+        headers={"X-Request-Id": "req-1", "X-Codex-Imagegen-Request-Id": "gen-req"},
+        body=orjson.dumps(
+            {
+                "created": 1,
+                "background": "transparent",
+                "data": [
+                    {"b64_json": f" {as_base64(png())}\n", "revised_prompt": "better", "generation_id": "gen-1"},
+                    {"b64_json": "ignored"},
+                ],
+                "usage": {"total_tokens": 1},
+            }
+        ),
+    )
+    assert read_answer(answer) == ImageResult(
+        data=png(), revised_prompt="better", background="transparent", generation_id="gen-1", request_id="gen-req"
+    )
+
+
+def test_a_bare_answer_is_enough() -> None:
+    answer = HttpAnswer(status=200, headers={}, body=orjson.dumps({"data": [{"b64_json": as_base64(b"x")}]}))
+    assert read_answer(answer) == ImageResult(data=b"x")
+
+
+def failure_of(answer: HttpAnswer) -> BackendFailure:
+    with pytest.raises(BackendFailure) as failure:
+        read_answer(answer)
+    return failure.value
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"<html>oops</html>", "answered without the list `data`"),
+        (b"[]", "answered without the list `data`"),
+        (b'{"created": 1}', "answered without the list `data`"),
+        (b'{"data": null}', "answered without the list `data`"),
+        (b'{"data": []}', "answered, but returned no picture"),
+        (b'{"data": ["x"]}', "answered, but returned no picture"),
+        (b'{"data": [{}]}', "returned a picture without `b64_json`"),
+        (b'{"data": [{"b64_json": ""}]}', "returned a picture without `b64_json`"),
+        (b'{"data": [{"b64_json": 7}]}', "returned a picture without `b64_json`"),
+        (b'{"data": [{"url": "https://x.test/a.png"}]}', "returned a link instead of the picture itself"),
+        (b'{"data": [{"b64_json": "!!!"}]}', "returned a picture that is not valid base64"),
+        ('{"data": [{"b64_json": "é"}]}'.encode(), "returned a picture that is not valid base64"),
+    ],
+)
+def test_an_answer_without_a_picture_is_an_invalid_response(body: bytes, message: str) -> None:
+    failure = failure_of(HttpAnswer(status=200, headers={"x-request-id": "req-1"}, body=body))
+    text = f"the images API {message}; try again, or use another provider"
+    assert (failure.kind, failure.message, failure.request_id) == ("invalidResponse", text, "req-1")
+
+
+def said(message: str, **members: Any) -> dict[str, Any]:
+    return {"error": {"message": message, **members}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "message", "retryable"),
+    [
+        (error_answer(500, said("boom")), "network", "the images API failed, try again later (HTTP 500): boom", True),
+        (
+            error_answer(502, b"<!doctype html><html>Bad Gateway</html>"),
+            "network",
+            "the images API failed, try again later (HTTP 502): a web page instead of an answer",
+            True,
+        ),
+        (
+            error_answer(503, b""),
+            "network",
+            "the images API failed, try again later (HTTP 503): it gave no reason",
+            True,
+        ),
+        (error_answer(504, said("x")), "timeout", "the images API took too long, try again (HTTP 504): x", True),
+        (error_answer(408, said("x")), "timeout", "the images API took too long, try again (HTTP 408): x", False),
+        (
+            error_answer(401, said("bad key")),
+            "unauthorized",
+            "the images API refused the login, log in again or check the key (HTTP 401): bad key",
+            False,
+        ),
+        (
+            error_answer(403, {"detail": "Forbidden"}),
+            "unauthorized",
+            "the images API refused the login, log in again or check the key (HTTP 403): Forbidden",
+            False,
+        ),
+        (
+            error_answer(400, said("size is unknown")),
+            "invalidResponse",
+            "the images API refused the request (HTTP 400): size is unknown",
+            False,
+        ),
+        (
+            error_answer(400, said("no", code="moderation_blocked")),
+            "moderationBlocked",
+            "the images API refused the request for safety reasons: no",
+            False,
+        ),
+        (
+            error_answer(400, said("no", code="content_policy_violation", type="invalid_request_error")),
+            "moderationBlocked",
+            "the images API refused the request for safety reasons: no",
+            False,
+        ),
+        (
+            error_answer(307, b""),
+            "invalidResponse",
+            "the images API answered with a redirect, correct the provider's base_url (HTTP 307): it gave no reason",
+            False,
+        ),
+    ],
+)
+def test_a_refusal_has_a_kind_and_a_message(answer: HttpAnswer, kind: str, message: str, retryable: bool) -> None:
+    failure = failure_of(answer)
+    assert (failure.kind, failure.message, failure.retryable) == (kind, message, retryable)
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_ms", "when"),
+    [
+        ({"retry_after": "2"}, 2000, "in 2 s"),
+        ({"retry_after": "0.2", "Retry_After_Ms": "1500"}, 1500, "in 2 s"),
+        ({"retry_after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None, "later"),
+        ({}, None, "later"),
+    ],
+)
+def test_a_rate_limit_says_when_to_try_again(headers: dict[str, str], wait_ms: int | None, when: str) -> None:
+    failure = failure_of(error_answer(429, said("slow down", code="rate_limit_exceeded"), **headers))
+    text = f"the images API is asked too often (HTTP 429), try again {when}: slow down"
+    assert (failure.kind, failure.message, failure.retry_after_ms) == ("rateLimited", text, wait_ms)
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type", "limit_name", "kind", "limit"),
+    [
+        (
+            429,
+            "usage_limit_reached",
+            "image_gen",
+            "usageLimitExceeded",
+            UsageLimit(limit_id="image_gen", resets_at_s=0),
+        ),
+        (429, "usage_limit_reached", "codex", "usageLimitExceeded", None),
+        (429, "usage_limit_reached", "", "usageLimitExceeded", None),
+        (429, "requests", "image_gen", "rateLimited", None),
+        (400, "usage_limit_reached", "image_gen", "invalidResponse", None),
+    ],
+)
+def test_a_usage_limit_is_named_only_where_the_backend_names_one_of_pictures(
+    status: int, error_type: str, limit_name: str, kind: str, limit: UsageLimit | None
+) -> None:
+    body = said("used up", type=error_type, resets_at=0)
+    failure = failure_of(error_answer(status, body, x_codex_active_limit=limit_name))
+    assert (failure.kind, failure.limit) == (kind, limit)
+
+
+@pytest.mark.parametrize(
+    ("resets_at", "until", "kept"),
+    [
+        (1_700_000_000, " until 2023-11-14 22:13 UTC", 1_700_000_000),
+        (None, "", None),
+        ("soon", "", None),
+        (10**30, "", None),
+        (10**17, "", 10**17),
+    ],
+)
+def test_a_usage_limit_says_when_it_ends(resets_at: object, until: str, kept: int | None) -> None:
+    body = orjson.dumps(said("used up", type="usage_limit_reached")).replace(
+        b'"usage_limit_reached"', b'"usage_limit_reached","resets_at":%s' % str(orjson_text(resets_at)).encode()
+    )
+    failure = failure_of(error_answer(429, body, x_codex_active_limit="image_gen"))
+    assert failure.message == f"the image limit of this account is used up{until}: used up"
+    assert failure.limit == UsageLimit(limit_id="image_gen", resets_at_s=kept)
+
+
+def orjson_text(value: object) -> str:
+    """JSON of a value, also of a number that orjson would not write."""
+    return str(value) if isinstance(value, int) else orjson.dumps(value).decode()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"error": {"message": "m"}}, "m"),
+        ({"detail": "Forbidden"}, "Forbidden"),
+        ({"detail": {"message": "m", "code": "c"}}, "m"),
+        ({"error": {"message": "first"}, "detail": "second"}, "first"),
+        ({"error": {"message": "  "}, "detail": "second"}, "second"),
+        ({"error": "odd"}, '{"error":"odd"}'),
+        (b"  plain \n", "plain"),
+        (b"", ""),
+        (b"\xff\xfe", "��"),
+        (b"x" * 4001, "x" * 3999 + "…"),
+        (b"x" * 4000, "x" * 4000),
+        ({"error": {"message": "x" * 5000}}, "x" * 3999 + "…"),
+    ],
+)
+def test_the_message_of_a_body_is_found_and_capped(body: Any, message: str) -> None:
+    found = error_message(body if isinstance(body, bytes) else orjson.dumps(body))
+    assert found == message
+    assert len(found) <= MAX_MESSAGE_CHARS
+
+
+def test_no_bytes_and_no_prompt_stand_in_the_text_form_of_a_result() -> None:
+    result = read_answer(picture_answer(revised_prompt="a secret prompt"))
+    assert repr(result) == f"ImageResult({len(png())} bytes, background='opaque', request_id='req-1')"
