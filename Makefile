@@ -16,6 +16,7 @@ setup: $(READY) ## make .venv with everything in it; again only when pyproject.t
 $(READY): pyproject.toml
 	@[ -x $(BIN)/python ] || "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed, and $(PYTHON) is not: run, for example, make setup PYTHON=python3.12" >&2; exit 1; }
+	@echo "setting up $(VENV): a minute, and only once" >&2
 	@if command -v uv >/dev/null 2>&1; then \
 	  { [ -x $(BIN)/python ] || uv venv --quiet --python "$(PYTHON)" $(VENV); } && \
 	  uv pip install --quiet --python $(BIN)/python -e '.[dev]'; \

@@ -9,7 +9,6 @@ core()                  storage, providers, extensions, methods: loaded after th
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,7 +22,8 @@ from pydantic import ValidationError
 from app_server.clock import Clock, SystemClock
 from app_server.config.home import resolve_home
 from app_server.config.layers import LoadedConfig, load_config
-from app_server.errors import ConfigurationError, InvalidRequest
+from app_server.errors import AppServerError, ConfigurationError, InternalError, InvalidRequest
+from app_server.observability.logging import get_logger
 from app_server.platform_facts import platform_os, user_agent
 from app_server.protocol.base import validation_error_message
 from app_server.protocol.initialize import InitializeParams
@@ -124,18 +124,27 @@ class App:
         if self._wiring is None:
             async with self._building:
                 if self._wiring is None:
-                    from app_server.wiring import Wiring  # heavy: after the first answer
-
                     if self._tasks is None:
                         raise RuntimeError("App.serve needs `async with app.running()` around it")
-                    self._wiring = await Wiring.build(self, self._tasks)
+                    self._wiring = await self._build(self._tasks)
         return self._wiring
+
+    async def _build(self, tasks: TaskGroup) -> Wiring:
+        from app_server.wiring import Wiring  # heavy: after the first answer
+
+        try:
+            return await Wiring.build(self, tasks)
+        except AppServerError:
+            raise
+        except Exception as error:  # the first request's last resort: answered, and tried again by the next one
+            get_logger("bootstrap").error("start_up_failed", exc_info=True)
+            raise InternalError("The server could not start up; its log has the cause.") from error
 
     async def client_ready(self, connection: Connection[Services]) -> None:
         """Warm up, then tell the client what it should know from the start."""
         try:
             wiring = await self.wiring()
-        except ConfigurationError as error:
+        except AppServerError as error:
             self.hub.notify(connection, "configWarning", {"summary": error.message, "details": None})
             return
         for summary in wiring.config_warnings:
@@ -159,8 +168,3 @@ def check_one_parent_folder() -> None:
                 f"The package {package.__name__} of this server is hidden by {found}; install the server isolated "
                 f"(pipx, uv tool or a venv of its own), or run it without that folder on the path."
             )
-
-
-def python_version() -> str:
-    """For `--version` and reports."""
-    return ".".join(str(part) for part in sys.version_info[:3])

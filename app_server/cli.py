@@ -110,6 +110,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = build_parser()
     first, rest = _known_command_first(arguments)
     parsed, unknown = parser.parse_known_args([*first, *rest])
+    if unknown and parsed.command == "demo":
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if unknown:
         sys.stderr.write(f"app-server: ignored unknown options: {' '.join(unknown)[:300]}\n")
     for name in ("overrides", "enable", "disable"):

@@ -1,10 +1,10 @@
 """The exception tree of the server.
 
     AppServerError                      everything we raise on purpose
-    ├── ConfigurationError              a setting, file or key is wrong; the message says where and what to write (exit 2)
+    ├── ConfigurationError              a setting, file or key is wrong; says where and what to write (exit 2)
     │   └── MissingCredentials          no key or login for a provider; names the variable or the method to use
     ├── RpcError                        a request cannot be served; carries the wire code and a stable `data.code`
-    │   ├── InvalidRequest    -32600    wrong shape, unknown id, wrong state (the reference uses this code for nearly all)
+    │   ├── InvalidRequest    -32600    wrong shape, unknown id, wrong state (the reference's code for nearly all)
     │   ├── NotSupported      -32601    a known method that this server does not do
     │   ├── InternalError     -32603    the server or its disk failed; no detail of the inside is told
     │   └── Overloaded        -32001    too many requests in flight; try again
@@ -84,3 +84,20 @@ class Overloaded(RpcError):
 
 class ToolFailure(AppServerError):
     """A tool could not do what was asked; the message is given to the model as the tool's output."""
+
+
+def as_rpc_error(error: AppServerError) -> RpcError:
+    """Any error of the tree as a wire error."""
+    if isinstance(error, RpcError):
+        return error
+    if isinstance(error, ConfigurationError):
+        return InvalidRequest(error.message, data_code="configuration")
+    return InternalError(error.message, data_code="storage")
+
+
+def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first single exception of a task group's failure: the one that made the others be cancelled."""
+    cause: BaseException = group
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return cause

@@ -88,7 +88,7 @@ class ExtensionHost:
             for tool in contributions.tools if contributions is not None else ():
                 if tool.name in tools:
                     warnings.append(
-                        f"The tool {tool.name} of {each.name} is left out: {owners[tool.name]} has one of that name already."
+                        f"The tool {tool.name} of {each.name} is left out: {owners[tool.name]} has one of that name."
                     )
                 else:
                     tools[tool.name], owners[tool.name] = tool, each.name

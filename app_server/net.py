@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -262,7 +262,7 @@ async def _read_capped(response: httpx.Response, max_bytes: int, place: str) -> 
         raise too_large
     parts: list[bytes] = []
     room_bytes = max_bytes + 1
-    async for chunk in response.aiter_raw():
+    async for chunk in _undecoded(response):
         parts.append(gunzip.decode(chunk, room_bytes) if gunzip else chunk)
         room_bytes -= len(parts[-1])
         if room_bytes <= 0:
@@ -270,6 +270,16 @@ async def _read_capped(response: httpx.Response, max_bytes: int, place: str) -> 
     if gunzip is not None and not gunzip.complete:
         raise HttpFailure(f"The connection to {place} was cut before the answer was complete; try again.")
     return b"".join(parts)
+
+
+def _undecoded(response: httpx.Response) -> AsyncIterable[bytes]:
+    """The body as it comes. `aiter_raw` refuses a body that is already in memory, as a scripted transport's is."""
+    import httpx
+
+    stream = response.stream
+    if not isinstance(stream, httpx.AsyncByteStream):
+        raise TypeError("The transport of an asynchronous client gave a synchronous body.")
+    return stream
 
 
 @contextmanager

@@ -32,7 +32,6 @@ from app_server.providers.registry import ProviderRegistry, ProviderWiring
 from app_server.rpc.connection import Core
 from app_server.rpc.dispatch import Dispatcher
 from app_server.storage.base import Storage
-from app_server.storage.memory import MemoryStorageWorld
 from app_server.storage.registry import open_storage
 from app_server.threads.live_thread import ThreadDeps
 from app_server.threads.manager import ThreadManager
@@ -49,43 +48,18 @@ class Wiring:
     """Everything that runs behind the connections."""
 
     def __init__(self, app: App, storage: Storage, installation_id: str, tasks: TaskGroup) -> None:
-        options, config = app.options, app.config.config
-        self.net, self.storage = Net(), storage
-        self.auth = AuthManager(app.home, options.env, app.clock)
+        self._app, self.storage, self.net = app, storage, Net()
+        self.auth = AuthManager(app.home, app.options.env, app.clock)
         self.extension_warnings: list[str] = []
-        self._hub = app.hub
-        self._context_window = config.model_context_window
-        found = discover(options.extensions)
+        found = discover(app.options.extensions)
         try:
             self.features = RuntimeFeatures((*FEATURES, *feature_specs(found)), app.config.feature_layers)
         except FeatureError as error:
             raise ConfigurationError(str(error)) from error
         self.config_warnings = config_warnings(app.config.warnings, self.features.current())
-        self.providers = ProviderRegistry(
-            config,
-            ProviderWiring(
-                client=self.net.client,
-                credentials=self.auth.login_for,
-                chatgpt_login=lambda: self.auth.snapshot().is_chatgpt,
-                env=options.env,
-                clock=app.clock,
-            ),
-        )
+        self.providers = ProviderRegistry(app.config.config, self._provider_wiring())
         self.pictures = PictureStore(app.home, storage.blobs)
-        images = ImageSettings(model=config.image_generation.model, timeout_s=config.image_generation.timeout_s)
-        access = PictureAccess(self.providers, self.auth, config.image_generation.provider)
-        self.host = ExtensionHost(
-            found,
-            lambda name: ExtensionServices(
-                pictures=self.pictures,
-                provider=access,
-                http=self.net,
-                clock=app.clock,
-                log=get_logger(name),
-                images=images,
-            ),
-            self._extension_warning,
-        )
+        self.host = ExtensionHost(found, self._extension_services, self._extension_warning)
         self.host.registry(self.features.current())
         deps = ThreadDeps(
             audience=app.hub,
@@ -95,10 +69,34 @@ class Wiring:
             moment=self.moment,
             installation_id=installation_id,
         )
-        self.threads = ThreadManager(storage, MemoryStorageWorld(clock=app.clock).process(), deps, tasks)
-        services = Services(
+        self.threads = ThreadManager(storage, open_storage("memory:", app.home), deps, tasks)
+        self.core = Core(services=self._services(), dispatcher=Dispatcher(load_registry()))
+
+    def _provider_wiring(self) -> ProviderWiring:
+        return ProviderWiring(
+            client=self.net.client,
+            credentials=self.auth.login_for,
+            chatgpt_login=lambda: self.auth.snapshot().is_chatgpt,
+            env=self._app.options.env,
+            clock=self._app.clock,
+        )
+
+    def _extension_services(self, name: str) -> ExtensionServices:
+        images = self._app.config.config.image_generation
+        return ExtensionServices(
+            pictures=self.pictures,
+            provider=PictureAccess(self.providers, self.auth, images.provider),
+            http=self.net,
+            clock=self._app.clock,
+            log=get_logger(name),
+            images=ImageSettings(model=images.model, timeout_s=images.timeout_s),
+        )
+
+    def _services(self) -> Services:
+        app = self._app
+        return Services(
             home=app.home,
-            cwd=options.cwd,
+            cwd=app.options.cwd,
             clock=app.clock,
             hub=app.hub,
             config=app.config,
@@ -111,7 +109,6 @@ class Wiring:
             threads=self.threads,
             moment=self.moment,
         )
-        self.core = Core(services=services, dispatcher=Dispatcher(load_registry()))
 
     @classmethod
     async def build(cls, app: App, tasks: TaskGroup) -> Wiring:
@@ -135,7 +132,7 @@ class Wiring:
         provider = self.providers.provider(settings.model_provider)
         features = self.features.for_thread(settings.project_features, settings.features)
         facts = model_facts(settings.model)
-        window = self._context_window or facts.context_window_tokens
+        window = self._app.config.config.model_context_window or facts.context_window_tokens
         sized = replace(facts, context_window_tokens=window)
         scope = TurnScope(
             thread_id=thread_id,
@@ -156,7 +153,7 @@ class Wiring:
 
     def _extension_warning(self, message: str) -> None:
         self.extension_warnings.append(message)
-        self._hub.broadcast("warning", {"threadId": None, "message": message})
+        self._app.hub.broadcast("warning", {"threadId": None, "message": message})
 
 
 class PictureAccess:

@@ -132,7 +132,10 @@ async def demo(request: DemoRequest, view: View, command: Sequence[str], env: Ma
     try:
         async with asyncio.timeout(request.timeout_s):
             async with contextlib.aclosing(await StdioServer.start(command, env)) as server:
-                return await _converse(server, request, view)
+                status = await _converse(server, request, view)
+        if status != 0 and server.stderr:
+            view.complain("The server's log:", server.stderr)
+        return status
     except TimeoutError:
         view.complain(f"No picture after {request.timeout_s:g} seconds; give it longer with --timeout.")
     except ServerGone as error:
@@ -213,13 +216,13 @@ async def _turn(server: StdioServer, thread_id: str, text: str, view: View) -> i
         while True:
             try:
                 async with asyncio.timeout(TICK_S if view.redraws else None):
-                    notification = await server.next_notification()
+                    method, params = await server.next_notification()
             except TimeoutError:
                 view.tick()
                 continue
-            if notification.method == "turn/completed" and notification.params["turn"]["id"] == turn_id:
-                return view.turn_completed(notification.params["turn"])
-            view.take(notification.method, notification.params)
+            if method == "turn/completed" and params["turn"]["id"] == turn_id:
+                return view.turn_completed(params["turn"])
+            view.take(method, params)
     except asyncio.CancelledError:
         with contextlib.suppress(TimeoutError, RequestRefused, ServerGone):
             async with asyncio.timeout(INTERRUPT_TIMEOUT_S):

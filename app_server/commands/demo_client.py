@@ -14,7 +14,6 @@ import json
 from asyncio import StreamReader
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from app_server.errors import AppServerError
@@ -23,6 +22,7 @@ LINE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 STDERR_KEPT_BYTES: Final = 64 * 1024
 STEP_S: Final = 5.0  # for each step of the end: closed stdin, terminate, kill
 
+Notification = tuple[str, Mapping[str, Any]]  # method and params
 NO_ANSWERS: Final = {"code": -32601, "message": "This client answers no requests."}
 
 
@@ -36,14 +36,6 @@ class ServerGone(AppServerError):
 
 class RequestRefused(AppServerError):
     """The server answered a request with an error; the message is the server's."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notification:
-    """One notification of the server."""
-
-    method: str
-    params: Mapping[str, Any]
 
 
 class StdioServer:
@@ -72,6 +64,11 @@ class StdioServer:
         except OSError as error:
             raise ServerGone(f"The server cannot be started: {command[0]}: {error.strerror}.") from error
         return cls(process, step_s)
+
+    @property
+    def stderr(self) -> str:
+        """The end of what the child has written there; whole once it is closed."""
+        return self._stderr.decode(errors="replace").strip()
 
     async def request(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Send a request and wait for its result. Raises RequestRefused, ServerGone."""
@@ -135,7 +132,7 @@ class StdioServer:
             case {"method": str(), "id": refused}:
                 await self.send({"id": refused, "error": NO_ANSWERS})
             case {"method": str(method)}:
-                self._notifications.put_nowait(Notification(method=method, params=frame.get("params") or {}))
+                self._notifications.put_nowait((method, frame.get("params") or {}))
             case {"id": int(request_id)} if (reply := self._waiting.get(request_id)) and not reply.done():
                 reply.set_result(frame)
 
@@ -147,4 +144,4 @@ class StdioServer:
     async def _gone(self) -> ServerGone:
         await self.aclose()
         ended = f"The server ended early, with exit status {self._process.returncode}."
-        return ServerGone(self._fault or ended, stderr=self._stderr.decode(errors="replace").strip())
+        return ServerGone(self._fault or ended, stderr=self.stderr)

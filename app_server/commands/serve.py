@@ -1,7 +1,7 @@
 """`app-server serve`: the server itself, over stdio or a websocket, until its client or a signal ends it.
 
-stdin EOF, SIGTERM and SIGINT end it with status 0: turns are interrupted and closed, storage is flushed. A second signal
-ends it at once.
+stdin EOF, SIGTERM and SIGINT end it with status 0: turns are interrupted and closed, storage is flushed.
+A second signal ends it at once.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Provider data ∧ auth ∧ model, under the kill switch; asked anew for every re
 |---|---|---|
 | 1 | feature `image_generation` | the kill switch above everything |
 | 2 | provider can | its row, `requires_openai_auth = true`, or `image_generation = true` in its table |
-| 3 | login | ChatGPT (not the Free plan); an API key where the provider's pictures work with one; none where none is needed |
+| 3 | login | ChatGPT (not the Free plan); an API key where pictures work with one; none where none is needed |
 | 4 | model takes images | the catalogue; an unknown model counts as taking them |
 """
 

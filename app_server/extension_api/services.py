@@ -1,4 +1,4 @@
-"""What the host offers to extensions, as protocols: pictures, items, provider access, logging. `bootstrap` fills them."""
+"""What the host offers to extensions, as protocols: pictures, items, provider access, logging. `wiring` fills them."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class Pictures(Protocol):
         ...
 
     async def save_generated(self, picture: CheckedPicture, *, thread_id: str, call_id: str) -> SavedPicture:
-        """Save as `<home>/generated_images/<thread>/<call><suffix>`: atomic, never over another file. Raises OSError."""
+        """Save as `<home>/generated_images/<thread>/<call><suffix>`: atomic, never over a file. Raises OSError."""
         ...
 
     async def keep(self, picture: CheckedPicture, *, thread_id: str) -> PictureRef:
-        """Store bytes that have no file of their own (an attachment, or a generated picture that could not be saved)."""
+        """Store bytes that have no file of their own (an attachment, or a picture that could not be saved)."""
         ...
 
     async def read(self, ref: PictureRef) -> bytes:
@@ -79,7 +79,7 @@ class Items(Protocol):
         ...
 
     async def completed(self, item: ExtensionItem, *, picture: PictureRef | None = None) -> None:
-        """Show the final item. `picture` names the bytes for clients that take them inline; never put them in the item."""
+        """Show the final item. `picture` names the bytes for clients that take them inline; the item has none."""
         ...
 
     async def warning(self, message: str) -> None:

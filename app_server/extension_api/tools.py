@@ -1,4 +1,4 @@
-"""Tools as the planner, the router and an extension see them: a name, a spec, an exposure with a reason, a call, an output.
+"""Tools as planner, router and extension see them: a name, a spec, an exposure with a reason, a call, an output.
 
 An output has three faces: content for the model, one short line for logs, a small JSON object for hooks. Bytes of
 pictures are in none of the last two, and in the first only by reference.
@@ -92,7 +92,7 @@ class TextContent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureContent:
-    """A picture part of an output, sent as `input_image`; the host turns the reference into a data URL on the way out."""
+    """A picture part of an output, sent as `input_image`; the host makes a data URL of it on the way out."""
 
     picture: PictureRef
     detail: str = "high"

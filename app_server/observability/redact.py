@@ -10,6 +10,7 @@ Called for every line by `logging.py`; knows no logger. A value is never trusted
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -28,8 +29,7 @@ _SECRET_KEYS = frozenset(
     }
 )
 _SECRET_SUFFIXES = ("_token", "_secret", "_password", "_api_key", "_apikey", "_private_key")
-_HALF_HEAD = re.compile(r"\A[\w+/=.~-]+")
-_HALF_TAIL = re.compile(r"[\w+/=.~-]+\Z")
+_TOKEN_CHARS = string.ascii_letters + string.digits + "_+/=.~-"
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -37,8 +37,11 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile(r"\bdata:((?:[\w.+-]{1,60}/[\w.+-]{1,60})?)(?:;[\w=.+-]{1,80}){0,4},[\w+/=%.~-]*"),
         "<data URL {1}, {n} chars>",
     ),
-    (re.compile(r"(?:[A-Za-z0-9+/_=-]{40,}\s{1,2}){2,}[A-Za-z0-9+/_=-]*"), "<base64, {n} chars>"),
     (re.compile(rf"[A-Za-z0-9+/_=-]{{{MIN_BASE64_CHARS},}}"), "<base64, {n} chars>"),
+    (
+        re.compile(r"(?<![\w+/=-])(?:[A-Za-z0-9+/_=-]{40,}\s{1,2}){2,}[A-Za-z0-9+/_=-]*"),
+        "<base64, {n} chars>",
+    ),
     (re.compile(r"\beyJ[\w-]{6,}(?:\.[\w-]*){0,4}"), "[redacted token]"),
     (re.compile(r"\bsk-[\w-]{6,}"), "[redacted key]"),
     (re.compile(r"(?i)\b(bearer|basic)\s+(?!\[)[\w.~+/=-]{6,}"), "{1} [redacted]"),
@@ -64,7 +67,7 @@ def redact_text(text: str, *, keep_end: bool = False) -> str:
     total = len(text)
     if total > _SCAN_CHARS:  # look at one part only; a secret that the cut halves would not be known as one
         part = text[-_SCAN_CHARS:] if keep_end else text[:_SCAN_CHARS]
-        text = (_HALF_HEAD if keep_end else _HALF_TAIL).sub("", part)
+        text = part.lstrip(_TOKEN_CHARS) if keep_end else part.rstrip(_TOKEN_CHARS)
     cut = total - len(text)
     if not text.isascii():  # a file name may hold bytes that are no UTF-8
         text = text.encode(errors="backslashreplace").decode()

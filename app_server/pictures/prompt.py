@@ -1,4 +1,4 @@
-"""Pictures on the way to a model: data URLs of stored pictures, kept for a while, for every request sends them all again.
+"""Pictures on the way to a model: data URLs of stored pictures, kept a while, for every request sends them again.
 
 `turns/request.py` asks; nothing of this is ever stored or logged.
 """

@@ -13,7 +13,7 @@ from app_server.errors import AppServerError
 from app_server.extension_api.scopes import ModelFacts, ProviderFacts
 
 CodexErrorInfo = str | dict[str, Any]
-"""The protocol's error kind: a camelCase word, or one key with details (`{"httpConnectionFailed": {"httpStatusCode": 401}}`)."""
+"""The protocol's error kind: a camelCase word, or one key with details (`{"httpConnectionFailed": {…}}`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

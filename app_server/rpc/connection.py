@@ -19,7 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from app_server.errors import InvalidRequest, Overloaded, RpcError
+from app_server.errors import AppServerError, InvalidRequest, Overloaded, RpcError, as_rpc_error
 from app_server.protocol.jsonrpc import (
     INVALID_REQUEST,
     Invalid,
@@ -170,7 +170,7 @@ class Connection(Generic[S]):
                 raise InvalidRequest("Already initialized", data_code="alreadyInitialized")
             result = self._server.initialize(self.session, request.params)
         except RpcError as error:
-            self.send(encode_error(request.id, error.wire_code, error.message, error.data))
+            self._refuse(request, error)
             return
         self.send(encode_result(request.id, result))
         tasks.start_soon(self._server.client_ready, self)
@@ -184,11 +184,18 @@ class Connection(Generic[S]):
             self._in_flight += 1
             tasks.start_soon(self._serve, request)
             return
+        self._refuse(request, error)
+
+    def _refuse(self, request: Request, error: RpcError) -> None:
         self.send(encode_error(request.id, error.wire_code, error.message, error.data))
 
     async def _serve(self, request: Request) -> None:
         try:
-            core = await self._server.core()
+            try:
+                core = await self._server.core()
+            except AppServerError as error:
+                self._refuse(request, as_rpc_error(error))
+                return
             ctx = RequestContext(
                 services=core.services,
                 connection=self,

@@ -27,5 +27,5 @@ class RequestContext(Generic[S]):
     callbacks: list[Callable[[], None]] = field(default_factory=list)
 
     def after_reply(self, callback: Callable[[], None]) -> None:
-        """Run `callback` right after a good reply was queued: what it sends comes behind the reply. Not run on an error."""
+        """Run `callback` right after a good reply was queued: what it sends comes behind it. Not run on an error."""
         self.callbacks.append(callback)

@@ -1,8 +1,8 @@
-"""From a request to its answer. The ONLY importer of jsonrpcserver, and the one place where an exception becomes a wire error.
+"""From a request to its answer. The ONLY importer of jsonrpcserver, and where an exception becomes a wire error.
 
 jsonrpcserver is used at request level (`dispatch_request`): it finds the method, binds the arguments and calls it. Our
-envelope is checked before (`protocol/jsonrpc.py`) and written after, because the wire has no `jsonrpc` member; params are
-validated here, once, at the edge.
+envelope is checked before (`protocol/jsonrpc.py`) and written after, because the wire has no `jsonrpc` member;
+params are validated here, once, at the edge.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jsonrpcserver.request import Request as EngineRequest
 from jsonrpcserver.result import Error, Success
 from pydantic import BaseModel, ValidationError
 
-from app_server.errors import AppServerError, ConfigurationError, InternalError, InvalidRequest, RpcError
+from app_server.errors import AppServerError, InternalError, InvalidRequest, RpcError, as_rpc_error
 from app_server.observability.logging import get_logger
 from app_server.protocol.base import WireModel, validation_error_message
 from app_server.protocol.jsonrpc import MISSING, Request, encode_error, encode_result
@@ -83,15 +83,6 @@ def validated(spec: MethodSpec, params: Any, experimental_api: bool) -> BaseMode
         return spec.params.model_validate(params)
     except ValidationError as error:
         raise _invalid(validation_error_message(error, data=params), "invalidParams") from None
-
-
-def as_rpc_error(error: AppServerError) -> RpcError:
-    """Any error of the tree as a wire error."""
-    if isinstance(error, RpcError):
-        return error
-    if isinstance(error, ConfigurationError):
-        return InvalidRequest(error.message, data_code="configuration")
-    return InternalError(error.message, data_code="storage")
 
 
 def unknown_method(method: str) -> InvalidRequest:

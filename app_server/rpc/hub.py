@@ -113,5 +113,5 @@ class Hub(Generic[S]):
 
 
 def takes_inline_pictures(session: Session) -> bool:
-    """Whether a finished picture goes to this client as base64 in `result`: the reference's behaviour, for everybody."""
+    """Whether a finished picture goes to this client as base64 in `result`: as in the reference, for everybody."""
     return session.initialized

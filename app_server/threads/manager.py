@@ -203,7 +203,7 @@ class ThreadManager:
         self._deps.audience.forget_thread(row.thread_id)
 
     async def unload(self, thread_id: str) -> None:
-        """Stop the thread's turn, forget it in memory and give the lease back; nothing happens when it is not loaded."""
+        """Stop the thread's turn, forget it in memory, give the lease back; nothing happens when it is not loaded."""
         live = self.find(thread_id)
         if live is None:
             return

@@ -1,7 +1,7 @@
 """Pages over a thread's turns and items, and over the list of threads: cursors in both directions. Pure.
 
 A cursor of turns or items is a JSON text, as the reference's: an ordinal, whether the page begins with it, and what is
-counted; a thread's turns and items only grow, so an ordinal stays true. A cursor of thread/list is `<time>|<thread id>`.
+counted; a thread's turns and items only grow, so an ordinal stays true. One of thread/list is `<time>|<thread id>`.
 """
 
 from __future__ import annotations

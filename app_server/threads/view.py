@@ -25,7 +25,7 @@ def thread_object(
     turns: Sequence[Mapping[str, Any]] = (),
     accepts_input: bool | None = None,
 ) -> dict[str, Any]:
-    """`environments` is None while the thread is not loaded; `accepts_input` is told in thread/start, resume and read."""
+    """`environments` is None while the thread is not loaded; `accepts_input` is told by start, resume and read."""
     meta = row.meta
     return {
         "id": row.thread_id,

@@ -1,4 +1,4 @@
-"""The provider's own tools as specs for the model: today the hosted image tool, the fallback of `image_gen.imagegen`."""
+"""The provider's own tools as specs for the model: the hosted image tool, the fallback of `image_gen.imagegen`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a call of the model to its output: finds the executor, runs it, and alone turns an exception into text for the model."""
+"""From a call of the model to its output: finds the executor, runs it, turns every exception into text for the model."""
 
 from __future__ import annotations
 

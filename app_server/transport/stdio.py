@@ -46,6 +46,8 @@ def claim_stdio() -> tuple[int, int]:
     except OSError:
         _point(os.open(os.devnull, os.O_WRONLY), 2)
     try:
+        for fd in (0, 1):  # both before the first dup, which would take the number of a closed one
+            os.fstat(fd)
         read_fd, write_fd = os.dup(0), os.dup(1)
     except OSError:
         raise ConfigurationError(
@@ -86,7 +88,7 @@ class LineSplitter:
             return []
         rest = lines.pop()
         frames: list[bytes | FrameTooLarge] = [self._complete()]
-        frames += [self._checked(line) for line in lines]
+        frames += [self._checked(line, len(line)) for line in lines]
         self._hold(rest)
         return frames
 
@@ -95,22 +97,24 @@ class LineSplitter:
         return [self._complete()] if self._size_bytes else []
 
     def _hold(self, part: bytes) -> None:
+        if not part:
+            return
         self._size_bytes += len(part)
-        if self._size_bytes > self._limit_bytes + 1:  # one more: it may be the carriage return of the line end
-            self._parts.clear()
-        elif part:
+        if self._size_bytes > self._limit_bytes + 1:  # one more, which may be the carriage return of the line end
+            self._parts = [part[-1:]]
+        else:
             self._parts.append(part)
 
     def _complete(self) -> bytes | FrameTooLarge:
-        parts, size_bytes = self._parts, self._size_bytes
+        line, size_bytes = b"".join(self._parts), self._size_bytes
         self._parts, self._size_bytes = [], 0
-        if size_bytes > self._limit_bytes + 1:
-            return FrameTooLarge(size_bytes, self._limit_bytes)
-        return self._checked(parts[0] if len(parts) == 1 else b"".join(parts))
+        return self._checked(line, size_bytes)
 
-    def _checked(self, line: bytes) -> bytes | FrameTooLarge:
-        line = line.removesuffix(b"\r")
-        return line if len(line) <= self._limit_bytes else FrameTooLarge(len(line), self._limit_bytes)
+    def _checked(self, line: bytes, size_bytes: int) -> bytes | FrameTooLarge:
+        """`line` is the whole line, or the last byte of one whose length alone was kept."""
+        if line.endswith(b"\r"):
+            line, size_bytes = line[:-1], size_bytes - 1
+        return line if size_bytes <= self._limit_bytes else FrameTooLarge(size_bytes, self._limit_bytes)
 
 
 class StdioStream:

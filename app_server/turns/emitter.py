@@ -55,7 +55,7 @@ class ItemEmitter:
     async def completed(
         self, item: Item, *, picture: PictureRef | None = None, history: Sequence[Mapping[str, Any]] = ()
     ) -> None:
-        """Show an item in its final form; start it first if it was not. `history` becomes durable in the same commit."""
+        """Show an item in its final form; start it first if it was not. `history` is in the same commit."""
         if item.id not in self._open:
             await self.started(_beginning(item))
         final = self._finished(item)

@@ -19,13 +19,13 @@ from typing import Any
 
 import anyio
 
-from app_server.errors import AppServerError
+from app_server.errors import AppServerError, MissingCredentials
+from app_server.ids import uuid7
 from app_server.observability.logging import get_logger
 from app_server.protocol.items import Item, UserMessageItem
 from app_server.providers.base import CodexErrorInfo, UpstreamError
 from app_server.storage.base import Record
 from app_server.storage.records import HISTORY, TOKEN_USAGE, TURN_COMPLETED, TURN_STARTED
-from app_server.ids import uuid7
 from app_server.tools.planning import plan_tools
 from app_server.turns.context import Moment, PictureUrls, TurnContext, TurnSink, UserMessage
 from app_server.turns.emitter import ItemEmitter
@@ -76,7 +76,7 @@ class Turn:
 
     # -- from outside
     def steer(self, words: UserMessage) -> bool:
-        """Add the user's words to the running turn; the running stream is cut at once. False: the turn is just ending."""
+        """Add the user's words to the running turn; its stream is cut at once. False: the turn is just ending."""
         if not self._accepts_steer:
             return False
         self._messages.append(words)
@@ -126,7 +126,8 @@ class Turn:
         except UpstreamError as error:
             return Ending(status="failed", error=turn_error(error.message, error.kind, error.details))
         except AppServerError as error:
-            return Ending(status="failed", error=turn_error(error.message, "other", None))
+            kind = "unauthorized" if isinstance(error, MissingCredentials) else "other"
+            return Ending(status="failed", error=turn_error(error.message, kind, None))
         except Exception:  # the turn task's last resort
             log.error("turn_crashed", thread_id=self.ctx.thread_id, turn_id=self.ctx.turn_id, exc_info=True)
             text = "The server failed in the middle of this turn; its log has the cause. The thread can go on."

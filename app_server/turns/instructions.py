@@ -31,7 +31,7 @@ def base_instructions(settings: Settings) -> str:
 
 
 def environment_context(settings: Settings, now: datetime) -> str:
-    """Where the turn works. Begins with `<environment_context`: clients and tests tell it from the user's text by that."""
+    """Where the turn works. Begins with `<environment_context`, by which it is told from the user's text."""
     rows = {
         "cwd": settings.cwd,
         "shell": os.path.basename(os.environ.get("SHELL", "")) or "sh",

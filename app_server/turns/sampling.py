@@ -6,7 +6,7 @@ All tool calls of a response run side by side (bounded); their outputs are place
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from app_server.errors import first_cause
 from app_server.extension_api.services import ExtensionItem
 from app_server.extension_api.tools import PictureRef
 from app_server.protocol.items import AgentMessageItem, ReasoningItem
@@ -97,6 +98,24 @@ class Sampler:
             UpstreamError: the stream broke before any tool call had started; open items are still open.
         """
         sample = Sample()
+        try:
+            await self._stream(sample, provider, request, moment, plan, cut)
+        except ExceptionGroup as group:  # what failed inside the task group is a plain error for the caller
+            raise first_cause(group) from None
+        if sample.error is not None and not sample.tools_started:
+            raise sample.error
+        await self._place_outputs(sample)
+        return sample
+
+    async def _stream(
+        self,
+        sample: Sample,
+        provider: ModelProvider,
+        request: ModelRequest,
+        moment: Moment,
+        plan: ToolPlan,
+        cut: anyio.Event,
+    ) -> None:
         async with anyio.create_task_group() as tools:
             with anyio.CancelScope() as streaming:
                 tools.start_soon(_cancel_when, cut, streaming)
@@ -111,11 +130,7 @@ class Sampler:
             if sample.error is not None and not sample.tools_started:
                 tools.cancel_scope.cancel()
             elif cut_now:
-                await self._emitter.close_open(self._streamed(), interrupted=False)
-        if sample.error is not None and not sample.tools_started:
-            raise sample.error
-        await self._place_outputs(sample)
-        return sample
+                await self._emitter.close_open(self._emitter.open_streamed(), interrupted=False)
 
     async def _take(
         self, event: ProviderEvent, sample: Sample, moment: Moment, plan: ToolPlan, tools: TaskGroup
@@ -182,10 +197,6 @@ class Sampler:
         if sample.calls:
             outputs = [call_output(call, sample.outputs[index].output) for index, call in enumerate(sample.calls)]
             await self._sink.append(Record(kind=HISTORY, data={"items": outputs}))
-
-    def _streamed(self) -> Sequence[str]:
-        """Open items of the stream itself, not those that a running tool started."""
-        return self._emitter.open_streamed()
 
 
 async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:

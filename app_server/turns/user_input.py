@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from app_server.errors import InvalidRequest
-from app_server.extension_api.services import PictureRejected, Pictures
+from app_server.errors import InternalError, InvalidRequest
+from app_server.extension_api.services import CheckedPicture, PictureRejected, Pictures
+from app_server.extension_api.tools import PictureRef
 from app_server.protocol.user_input import (
     ImageUserInput,
     LocalImageUserInput,
@@ -81,7 +82,7 @@ async def _inline_picture(
             picture = await pictures.check(_decode(url, where))
     except PictureRejected as rejected:
         raise InvalidRequest(f"{where}: {rejected}", data_code="invalidPicture") from None
-    ref = await pictures.keep(picture, thread_id=thread_id)
+    ref = await _keep(picture, thread_id, pictures)
     path = await pictures.path_of(ref)
     stored_url = Path(path).as_uri() if path else f"urn:sha256:{ref.sha256}"
     return stored_url, picture_part(ref, given.detail or _DEFAULT_DETAIL)
@@ -105,9 +106,9 @@ async def _local_picture(
     given: LocalImageUserInput, number: int, cwd: Path, thread_id: str, pictures: Pictures
 ) -> list[Mapping[str, Any]]:
     """Three parts, so that the model can name the file; one part of words when it cannot be read."""
-    path = cwd / Path(given.path).expanduser()
+    path = _absolute(given.path, cwd)
     try:
-        ref = await pictures.keep(await pictures.read_file(path), thread_id=thread_id)
+        ref = await _keep(await pictures.read_file(path), thread_id, pictures)
     except PictureRejected as rejected:
         return [{"type": "input_text", "text": f"The attached picture could not be read: {rejected}"}]
     return [
@@ -115,3 +116,14 @@ async def _local_picture(
         picture_part(ref, given.detail or _DEFAULT_DETAIL),
         {"type": "input_text", "text": "</image>"},
     ]
+
+
+def _absolute(path: str, cwd: Path) -> Path:
+    return cwd / Path(path).expanduser()
+
+
+async def _keep(picture: CheckedPicture, thread_id: str, pictures: Pictures) -> PictureRef:
+    try:
+        return await pictures.keep(picture, thread_id=thread_id)
+    except OSError as error:
+        raise InternalError(f"The attached picture could not be stored: {error}", data_code="storage") from error

@@ -24,6 +24,7 @@ BROAD_EXCEPT: dict[str, tuple[str, ...]] = {
     "request task": ("app_server/rpc/dispatch.py", "app_server/rpc/connection.py"),
     "turn task": ("app_server/turns/engine.py", "app_server/threads/live_thread.py"),
     "tool task": ("app_server/tools/router.py",),
+    "start-up of the heavy half": ("app_server/bootstrap.py",),
     "loading foreign code": ("app_server/extension_host.py",),
     "hop to another thread": ("app_server/storage/local/writer.py",),
 }

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from app_server.errors import MissingCredentials
 from app_server.extension_api import (
     AuthSnapshot,
+    CheckedPicture,
     ExtensionItem,
     ExtensionServices,
     HttpAnswer,
@@ -23,13 +25,15 @@ from app_server.extension_api import (
     ImageSettings,
     ModelFacts,
     PictureRef,
+    Pictures,
     ProviderFacts,
     ToolCall,
+    ToolFailure,
     ToolName,
     TurnScope,
 )
+from app_server.pictures.check import PictureLimits, check_picture
 from app_server.pictures.store import PictureStore
-from app_server.storage.base import BlobStore
 from app_server.storage.memory import MemoryStorageWorld
 from extensions.image_generation.tool import ImageGenerationTool
 from features import FEATURES, FeatureLayer, resolve_features
@@ -176,10 +180,10 @@ class ImageHost:
     """A tool with everything around it."""
 
     tool: ImageGenerationTool
+    services: ExtensionServices
     http: FakeHttp
     provider: FakeProviderAccess
-    pictures: PictureStore
-    blobs: BlobStore
+    pictures: Pictures
     home: Path
     items: FakeItems = field(default_factory=FakeItems)
     log: FakeLog = field(default_factory=FakeLog)
@@ -201,26 +205,90 @@ def image_host(
     *answers: HttpAnswer | HttpFailure,
     endpoint: ImagesEndpoint = ENDPOINT,
     settings: ImageSettings | None = None,
-    blobs: BlobStore | None = None,
+    http: FakeHttp | None = None,
+    pictures: Pictures | None = None,
 ) -> ImageHost:
     """The tool over a scripted images API; pictures are saved under `home`."""
-    store = blobs or MemoryStorageWorld(home=home).process().blobs
-    http, provider, log = FakeHttp(*(answers or (picture_answer(),))), FakeProviderAccess(endpoint), FakeLog()
-    pictures = PictureStore(home, store)
+    used = http or FakeHttp(*(answers or (picture_answer(),)))
+    provider, log = FakeProviderAccess(endpoint), FakeLog()
+    store = pictures or PictureStore(home, MemoryStorageWorld(home=home).process().blobs)
     services = ExtensionServices(
-        pictures=pictures,
+        pictures=store,
         provider=provider,
-        http=http,
+        http=used,
         clock=FakeClock(),
         log=log,
         images=settings or ImageSettings(),
     )
     return ImageHost(
         tool=ImageGenerationTool(services),
-        http=http,
+        services=services,
+        http=used,
         provider=provider,
-        pictures=pictures,
-        blobs=store,
+        pictures=store,
         home=home,
         log=log,
     )
+
+
+STARTED = {
+    "type": "imageGeneration",
+    "id": CALL_ID,
+    "status": "in_progress",
+    "revisedPrompt": None,
+    "result": "",
+    "transparentBackground": None,
+    "failure": None,
+    "generationId": None,
+    "startedAtMs": NOW_MS,
+    "completedAtMs": None,
+    "prompt": "a fox",
+    "model": "gpt-image-2",
+}
+
+
+def checked(data: bytes) -> CheckedPicture:
+    """The picture in these bytes."""
+    return check_picture(data, PictureLimits())
+
+
+def shown(host: ImageHost) -> list[tuple[str, dict[str, Any]]]:
+    """What clients saw: events, and items as they stand on the wire."""
+    return [(event, item.wire()) for event, item in host.items.shown]
+
+
+def completed(path: Path | None, data: bytes, **changes: Any) -> dict[str, Any]:
+    """The completed item of a picture of 8x8, saved at `path`."""
+    picture = checked(data)
+    return {
+        **STARTED,
+        "status": "completed",
+        "completedAtMs": NOW_MS,
+        "revisedPrompt": "a fox",
+        "transparentBackground": False,
+        **({} if path is None else {"savedPath": str(path)}),
+        "mimeType": picture.ref.mime,
+        "bytes": len(data),
+        "width": 8,
+        "height": 8,
+        "hasAlpha": picture.has_alpha,
+        "sha256": picture.ref.sha256,
+        **changes,
+    }
+
+
+def part(ref: PictureRef) -> dict[str, Any]:
+    """A picture in the history."""
+    return {"type": "input_image", "picture": ref.to_json(), "detail": "high"}
+
+
+def message(*refs: PictureRef) -> dict[str, Any]:
+    """A user message with pictures."""
+    return {"type": "message", "role": "user", "content": [part(ref) for ref in refs]}
+
+
+async def refused(host: ImageHost, arguments: Mapping[str, Any], history: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The text for the model of a call that must fail."""
+    with pytest.raises(ToolFailure) as failure:
+        await host.tool.handle(host.call(arguments, history))
+    return failure.value.message

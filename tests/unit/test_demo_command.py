@@ -179,6 +179,15 @@ async def test_a_refused_request_is_shown_with_the_words_of_the_server(tmp_path:
 
 
 @pytest.mark.anyio
+async def test_a_failed_turn_is_followed_by_the_log_of_the_server(tmp_path: Path) -> None:
+    turn = {"id": "turn-1", "status": "failed", "error": {"message": "The server failed; its log has the cause."}}
+    failed = {"method": "turn/completed", "params": {"turn": turn}}
+    run_ = Demo(tmp_path)
+    assert await run_.run({**HELLO, "turn/start": [STARTED, failed, {"exit": 0, "stderr": "the cause"}]}) == 1
+    assert run_.err.getvalue() == "The server failed; its log has the cause.\nThe server's log:\nthe cause\n"
+
+
+@pytest.mark.anyio
 async def test_a_turn_that_takes_too_long_is_interrupted(tmp_path: Path) -> None:
     run_ = Demo(tmp_path, timeout_s=0.5)
     assert await run_.run({**HELLO, "turn/start": [STARTED], "turn/interrupt": [{"result": {}}]}) == 1

@@ -1,4 +1,4 @@
-"""The backends: what is sent as JSON, what is tried again, what the offline stand-in draws, and which one serves a call."""
+"""The backends: what is sent as JSON, what is tried again, what the offline stand-in draws, which one serves a call."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ CASES = [
 
 @pytest.mark.parametrize(("endpoint", "title", "edits"), CASES)
 def test_the_endpoint_decides_on_the_backend(tmp_path: Path, endpoint: dict[str, Any], title: str, edits: bool) -> None:
-    services = image_host(tmp_path).tool._services
+    services = image_host(tmp_path).services
     target: ImagesEndpoint = replace(ENDPOINT, **endpoint)
     found = choose_backend(services, target, OfflineBackend()).capabilities
     assert (found.title, found.edits, bool(found.why_no_edits)) == (title, edits, not edits)

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.anyio
 posix_only = pytest.mark.skipif(os.name != "posix", reason="POSIX modes, links and pipes")
 
 
-def store(home: Path, **options: object) -> PictureStore:
-    return PictureStore(home, MemoryStorageWorld(home=home).process().blobs, **options)  # type: ignore[arg-type]  # limits
+def store(home: Path, limits: PictureLimits | None = None) -> PictureStore:
+    return PictureStore(home, MemoryStorageWorld(home=home).process().blobs, limits)
 
 
 async def checked(pictures: Pictures, data: bytes | None = None) -> CheckedPicture:

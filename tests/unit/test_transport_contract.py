@@ -163,13 +163,15 @@ async def test_after_the_peer_closed_what_it_sent_is_read_and_then_the_stream_en
 
 @pytest.mark.parametrize("kind", ALL)
 async def test_sending_to_a_peer_that_is_gone_says_so(kind: str) -> None:
+    async def send_on(stream: MessageStream) -> None:
+        while True:
+            await stream.send([b"x" * 1000])
+            await checkpoint()
+
     async with pair(kind) as (client, server), anyio.create_task_group() as tg:
         tg.start_soon(client.aclose)
-        await server.send([b"x"])  # a reading thread that hangs in its read lets go of the pipe now
         with pytest.raises(StreamClosed):
-            while True:
-                await server.send([b"x" * 1000])
-                await checkpoint()
+            await send_on(server)
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -201,13 +203,15 @@ async def test_closing_ends_a_blocked_receive_and_may_be_repeated(kind: str) -> 
 
 @pytest.mark.parametrize("kind", ALL)
 async def test_a_cancelled_receive_loses_no_frame(kind: str) -> None:
+    received = []
     async with pair(kind) as (client, server):
         for number in range(50):
             with anyio.CancelScope() as scope:
                 scope.cancel()
-                await server.receive()
+                received.append(await server.receive())  # it may still return a frame that is already there
             await client.send([b"%d" % number])
-        assert await receive_all(server, 50) == [b"%d" % number for number in range(50)]
+        received += await receive_all(server, 50 - len(received))
+    assert received == [b"%d" % number for number in range(50)]
 
 
 @pytest.mark.parametrize("kind", ["stdio", "stdio-threads"])
@@ -238,7 +242,7 @@ async def test_many_frames_without_a_wait_let_other_tasks_run(kind: str) -> None
         await server.receive()
         async with anyio.create_task_group() as tg:
             tg.start_soon(other)
-            await receive_all(server, 900)
+            await receive_all(server, 999)
             tg.cancel_scope.cancel()
     assert turns >= 10 or kind == "websocket"  # the library answers at once while its own queue of 16 lasts
 
