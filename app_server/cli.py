@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from app_server.errors import AppServerError
+from app_server.errors import AppServerError, first_cause
 
 EXIT_CONFIGURATION = 2
 _EPILOG = """\
@@ -97,7 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     parsed = parse(arguments)
     try:
-        return run(parsed)
+        try:
+            return run(parsed)
+        except BaseExceptionGroup as group:  # what failed inside a task group is a plain error for the person
+            raise first_cause(group) from None
     except AppServerError as error:
         sys.stderr.write(f"app-server: {error.message}\n")
         return EXIT_CONFIGURATION

@@ -59,6 +59,16 @@ def _load(module: str, origin: str) -> Found:
     return Found(name=extension.key, origin=origin, extension=extension)
 
 
+def _distinct(found: Iterable[Found]) -> tuple[Found, ...]:
+    """Keys are unique: the second of two equal ones is broken, under a name that tells them apart."""
+    by_name: dict[str, Found] = {}
+    for each in found:
+        if (first := by_name.setdefault(each.name, each)) is not each:
+            name, why = f"{each.name} of {each.origin}", f"has the key of another extension, of {first.origin}"
+            by_name[name] = Found(name=name, origin=each.origin, extension=None, failure=f"The extension {name} {why}")
+    return tuple(by_name.values())
+
+
 def feature_specs(found: Iterable[Found]) -> tuple[FeatureSpec, ...]:
     """The flags that extensions bring themselves; read before features are resolved."""
     return tuple(spec for each in found if each.extension is not None for spec in each.extension.feature_specs)
@@ -70,7 +80,7 @@ class ExtensionHost:
     def __init__(
         self, found: Iterable[Found], services: Callable[[str], ExtensionServices], warn: Callable[[str], None]
     ) -> None:
-        self._found, self._services, self._warn = tuple(found), services, warn
+        self._found, self._services, self._warn = _distinct(found), services, warn
         self._built: dict[str, Contributions] = {}
         self._broken: dict[str, str] = {}
         self._told: set[str] = set()
@@ -103,7 +113,10 @@ class ExtensionHost:
             return None
         if found.name not in self._built:
             try:
-                self._built[found.name] = extension.build(self._services(found.name))
+                built = extension.build(self._services(found.name))
+                if not isinstance(built, Contributions):
+                    raise TypeError("build returned no Contributions; see app_server.extension_api")
+                self._built[found.name] = built
             except Exception as error:  # isolates a broken extension: the server goes on without it
                 log.error("extension_not_built", extension=found.name, exc_info=True)
                 self._fail(

@@ -344,8 +344,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield current
         if isinstance(current, BaseExceptionGroup):
             todo += current.exceptions
-        if current.__cause__ is not None:  # not __context__: that may be an earlier attempt, which the caller handles
-            todo.append(current.__cause__)
+        # httpcore hides the cause, but it is its error's argument. Not __context__: that may be an earlier attempt,
+        # which the caller is just handling.
+        todo += [cause for cause in (current.__cause__, *current.args) if isinstance(cause, BaseException)]
 
 
 def _reason(error: OSError) -> str:

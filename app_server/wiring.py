@@ -165,6 +165,10 @@ class PictureAccess:
     def auth(self) -> AuthSnapshot:
         return self._auth.snapshot()
 
+    async def refresh_login(self, scope: TurnScope) -> bool:
+        """Nothing to refresh yet: a refused login is told as it is."""
+        return False
+
     def images_endpoint(self, scope: TurnScope) -> ImagesEndpoint:
         provider_id = self._chosen or scope.provider.id
         access = self._providers.http_access(provider_id)

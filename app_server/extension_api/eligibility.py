@@ -12,31 +12,34 @@ Provider data ∧ auth ∧ model, under the kill switch; asked anew for every re
 
 from __future__ import annotations
 
-from app_server.extension_api.scopes import TurnScope
+from app_server.extension_api.scopes import AuthSnapshot, ProviderFacts, TurnScope
 from app_server.extension_api.tools import Exposure, Hidden, Visible
 
 
-def picture_eligibility(scope: TurnScope) -> Exposure:
-    """The first gate that says no, with what would open it; Visible when all are open."""
+def picture_eligibility(scope: TurnScope, *, standalone: bool = False) -> Exposure:
+    """The first gate that says no, with what would open it; Visible when all are open.
+
+    standalone: ask the provider that makes the pictures, which may be another one than the turn's."""
     feature = scope.features.states.get("image_generation")
     if feature is None or not feature.enabled:
         why = feature.reason if feature is not None else "unknown to this server"
         return Hidden(f"the feature image_generation is {why}; enable it in [features]")
-    provider = scope.provider
+    elsewhere = standalone and scope.picture_provider is not None
+    provider = scope.picture_provider if elsewhere and scope.picture_provider else scope.provider
+    auth = scope.picture_auth if elsewhere and scope.picture_auth else scope.auth
     if not provider.image_generation:
         return Hidden(
             f"the provider {provider.id} does not generate pictures; set image_generation = true in "
             f"[model_providers.{provider.id}] if it does"
         )
-    if (refusal := _login_refusal(scope)) is not None:
+    if (refusal := _login_refusal(provider, auth)) is not None:
         return Hidden(refusal)
     if not scope.model.accepts_images:
         return Hidden(f"the model {scope.model.slug} takes no images; choose one that does")
     return Visible()
 
 
-def _login_refusal(scope: TurnScope) -> str | None:
-    auth, provider = scope.auth, scope.provider
+def _login_refusal(provider: ProviderFacts, auth: AuthSnapshot) -> str | None:
     if not provider.requires_openai_auth:
         return None
     if auth.is_chatgpt:

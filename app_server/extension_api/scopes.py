@@ -65,3 +65,7 @@ class TurnScope:
     auth: AuthSnapshot
     provider: ProviderFacts
     model: ModelFacts
+    picture_provider: ProviderFacts | None = None
+    """The provider that `[image_generation] provider` names; None: the turn's own."""
+    picture_auth: AuthSnapshot | None = None
+    """The login at `picture_provider`."""

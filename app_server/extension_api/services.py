@@ -66,6 +66,10 @@ class Pictures(Protocol):
         """A file on this machine that holds the stored bytes, or None."""
         ...
 
+    async def thumbnail(self, data: bytes, *, max_bytes: int = 24 * 1024) -> str | None:
+        """A small data URL of a picture, or None when the bytes are no picture."""
+        ...
+
     async def read_file(self, path: Path) -> CheckedPicture:
         """A picture file of the user, unscaled. Raises PictureRejected with the path and the cause."""
         ...
@@ -84,6 +88,19 @@ class Items(Protocol):
 
     async def warning(self, message: str) -> None:
         """Tell the thread's clients something they should know."""
+        ...
+
+    async def paid_call(self, item_id: str, idempotency_key: str) -> None:
+        """Durable on return: money may be spent for this item from now on. Call it before the request is sent.
+
+        After a crash an item with this mark and without its end is closed as failed with `unknownOutcome`, the model is
+        told, and nothing is sent again."""
+        ...
+
+    def progress(
+        self, item_id: str, *, elapsed_ms: int, partial_index: int | None = None, preview: str | None = None
+    ) -> None:
+        """`item/imageGeneration/progress`, to clients that opted in: still at work, and a preview (data URL)."""
         ...
 
 
@@ -111,6 +128,10 @@ class ProviderAccess(Protocol):
         ...
 
     def auth(self) -> AuthSnapshot: ...
+
+    async def refresh_login(self, scope: TurnScope) -> bool:
+        """After a 401: get a fresh token for the login of the images endpoint; False when there is none to get."""
+        ...
 
 
 class Http(Protocol):

@@ -6,7 +6,7 @@ pictures are in none of the last two, and in the first only by reference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,6 +36,8 @@ class ToolSpec:
     parameters: Mapping[str, Any]
     namespace_description: str | None = None
     strict: bool = False
+    max_parallel: int | None = None
+    """How many calls of one turn may run at a time; None: as many as the host allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class PictureContent:
 
     picture: PictureRef
     detail: str = "high"
+    handle: str | None = None
+    """`img_3`: the name under which the model may refer to it later; from `ToolCall.next_handle`."""
 
 
 Content = TextContent | PictureContent
@@ -117,9 +121,11 @@ class ToolCall:
 
     arguments: the model's JSON text, unparsed.
     history: the conversation so far as Responses input items, oldest first; a picture stands there as
-        `{"type": "input_image", "picture": {sha256, mime, bytes, width, height}, "detail": …}`, a hosted one as
-        `{"type": "image_generation_call", …, "picture": {…}}`. The call itself is its last item or near it.
+        `{"type": "input_image", "picture": {sha256, mime, bytes, width, height}, "handle": "img_1", "detail": …}`, a
+        hosted one as `{"type": "image_generation_call", …, "picture": {…}, "handle": …}`. The call itself is its last
+        item or near it.
     items: makes things visible to the clients.
+    next_handle: a new handle for a picture that joins the thread; call it once the picture is really there.
     """
 
     call_id: str
@@ -128,6 +134,7 @@ class ToolCall:
     scope: TurnScope
     history: Sequence[Mapping[str, Any]]
     items: Items
+    next_handle: Callable[[], str]
 
 
 class ToolExecutor(Protocol):

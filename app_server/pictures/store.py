@@ -21,6 +21,7 @@ from app_server.extension_api.services import CheckedPicture, PictureRejected, S
 from app_server.extension_api.tools import PictureRef
 from app_server.pictures.check import PictureLimits, check_picture
 from app_server.pictures.files import file_stem, write_new
+from app_server.pictures.scale import thumbnail_url
 from app_server.storage.base import BlobStore, StorageError
 
 FOLDER: Final = "generated_images"
@@ -70,6 +71,10 @@ class PictureStore:
             return await self._blobs.put(picture.data, picture.ref, owner=thread_id)
         except StorageError as error:
             raise OSError(error.message) from error
+
+    async def thumbnail(self, data: bytes, *, max_bytes: int = 24 * 1024) -> str | None:
+        """A small data URL of a picture, or None when the bytes are no picture."""
+        return await self._in_thread(lambda: thumbnail_url(data, max_bytes))
 
     async def read(self, ref: PictureRef) -> bytes:
         """The stored bytes, checked against their sha256. Raises PictureRejected when they are gone or altered."""

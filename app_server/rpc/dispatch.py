@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from app_server.errors import AppServerError, InternalError, InvalidRequest, RpcError, as_rpc_error
 from app_server.observability.logging import get_logger
-from app_server.protocol.base import WireModel, validation_error_message
+from app_server.protocol.base import NoParams, WireModel, validation_error_message
 from app_server.protocol.jsonrpc import MISSING, Request, encode_error, encode_result
 from app_server.protocol.tables import experimental_use
 from app_server.rpc.context import RequestContext
@@ -37,7 +37,8 @@ class Dispatcher(Generic[S]):
     async def dispatch(self, ctx: RequestContext[S], request: Request) -> tuple[bytes, bool]:
         """The encoded answer, and whether it is a good one."""
         if request.method not in self._table:
-            return _error(request, unknown_method(request.method)), False
+            gated = not ctx.session.experimental_api and experimental_use(request.method, None) is not None
+            return _error(request, needs_capability(request.method) if gated else unknown_method(request.method)), False
         _, outcome = await dispatch_request(
             self._table, ctx, EngineRequest(request.method, [request.params], request.id)
         )
@@ -72,17 +73,24 @@ def validated(spec: MethodSpec, params: Any, experimental_api: bool) -> BaseMode
     """The params as their model, after the experimental gate. Raises InvalidRequest in the reference's words."""
     given = params if isinstance(params, dict) else None
     if not experimental_api and (used := experimental_use(spec.name, given)) is not None:
-        raise InvalidRequest(f"{used} requires experimentalApi capability", data_code="experimentalApiRequired")
+        raise needs_capability(used)
     if spec.params is None:
         if params is MISSING or params is None or isinstance(params, dict):
             return None
         raise _invalid("params must be an object or null", "invalidParams")
+    if issubclass(spec.params, NoParams) and (params is MISSING or params is None):
+        params = {}
     if params is MISSING:
         raise _invalid("missing field `params`", "missingParams")
     try:
         return spec.params.model_validate(params)
     except ValidationError as error:
         raise _invalid(validation_error_message(error, data=params), "invalidParams") from None
+
+
+def needs_capability(used: str) -> InvalidRequest:
+    """A method or param is for clients with the capability `experimentalApi` alone."""
+    return InvalidRequest(f"{used} requires experimentalApi capability", data_code="experimentalApiRequired")
 
 
 def unknown_method(method: str) -> InvalidRequest:

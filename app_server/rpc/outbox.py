@@ -27,6 +27,7 @@ class Outbox:
         self._frames: deque[bytes] = deque()
         self._wake = anyio.Event()
         self._closing = False
+        self._flushing: anyio.CancelScope | None = None
         self.queued_bytes = 0
         self.dropped_deltas = 0
 
@@ -47,12 +48,23 @@ class Outbox:
             self.put(frame)
 
     def close(self) -> None:
-        """Take no more frames; `run` returns after what is queued is written."""
+        """Take no more frames; `run` returns after what is queued is written, or not read in time."""
+        if self._flushing is not None and not self._closing:
+            self._flushing.deadline = anyio.current_time() + _FLUSH_TIMEOUT_S
         self._closing = True
         self._wake.set()
 
     async def run(self) -> None:
         """Write batches until closed and empty, or until the peer is gone."""
+        with anyio.CancelScope() as self._flushing:  # bounded once closed, a send that hangs already included
+            if self._closing:
+                self._flushing.deadline = anyio.current_time() + _FLUSH_TIMEOUT_S
+            await self._write_all()
+        self._closing = True
+        self._frames.clear()
+        self.queued_bytes = 0
+
+    async def _write_all(self) -> None:
         while True:
             if not self._frames:
                 if self._closing:
@@ -62,15 +74,8 @@ class Outbox:
                 continue
             batch, size = self._take()
             try:
-                if self._closing:
-                    with anyio.fail_after(_FLUSH_TIMEOUT_S):
-                        await self._stream.send(batch)
-                else:
-                    await self._stream.send(batch)
-            except (StreamClosed, TimeoutError):
-                self._closing = True
-                self._frames.clear()
-                self.queued_bytes = 0
+                await self._stream.send(batch)
+            except StreamClosed:
                 return
             self.queued_bytes -= size
 

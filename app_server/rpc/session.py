@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+OPT_IN_NOTIFICATIONS: Final[Mapping[str, str]] = {"item/imageGeneration/progress": "progress"}
+"""Ours, beyond the reference: notification → the member of `capabilities.extensions.pictures` that asks for it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,4 +28,12 @@ class Session:
 
     def wants(self, method: str, *, experimental: bool) -> bool:
         """Whether a notification may be sent to this client."""
-        return self.initialized and method not in self.opted_out and (self.experimental_api or not experimental)
+        if not self.initialized or method in self.opted_out or (experimental and not self.experimental_api):
+            return False
+        return method not in OPT_IN_NOTIFICATIONS or self.pictures.get(OPT_IN_NOTIFICATIONS[method]) is True
+
+    @property
+    def pictures(self) -> Mapping[str, Any]:
+        """`capabilities.extensions.pictures`: what the client wants of pictures beyond the reference's protocol."""
+        wanted = self.extensions.get("pictures")
+        return wanted if isinstance(wanted, Mapping) else {}

@@ -10,6 +10,7 @@
 | item_started | {turnId, item} | before item/started |
 | item_completed | {turnId, item, picture?} | before item/completed; the item as shown, `picture` instead of bytes |
 | history | {items: […]} | what the model will be sent: Responses items, pictures by reference |
+| paid_call | {turnId, itemId, key}: money may be spent for this item from now on | before the HTTP request |
 | token_usage | {turnId, total, last, modelContextWindow} | after each response |
 | turn_completed | {turnId, status, error, startedAtMs, completedAtMs} | before turn/completed |
 """
@@ -26,6 +27,7 @@ TURN_STARTED: Final = "turn_started"
 ITEM_STARTED: Final = "item_started"
 ITEM_COMPLETED: Final = "item_completed"
 HISTORY: Final = "history"
+PAID_CALL: Final = "paid_call"
 TOKEN_USAGE: Final = "token_usage"
 TURN_COMPLETED: Final = "turn_completed"
 
@@ -39,6 +41,7 @@ KINDS: Final = frozenset(
         ITEM_STARTED,
         ITEM_COMPLETED,
         HISTORY,
+        PAID_CALL,
         TOKEN_USAGE,
         TURN_COMPLETED,
     }

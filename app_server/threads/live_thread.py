@@ -20,7 +20,7 @@ from app_server.protocol.turn import TurnStartParams
 from app_server.storage import records as kinds
 from app_server.storage.base import Lease, Record, ThreadLog, ThreadRow
 from app_server.threads.broadcast import Audience
-from app_server.threads.replay import ThreadState
+from app_server.threads.replay import HANDLE_PREFIX, ThreadState
 from app_server.threads.settings import environments, thread_settings, to_json, with_turn_overrides
 from app_server.threads.view import Status, status_object, thread_object
 from app_server.turns.context import Moment, PictureUrls, Settings, TurnContext, UserMessage
@@ -56,6 +56,7 @@ class LiveThread:
         self._history: list[Mapping[str, Any]] = state.history
         self.usage: Mapping[str, Any] | None = state.usage
         self._total: dict[str, int] = dict(state.usage["total"]) if state.usage else {}
+        self._handles = state.handles
         self._order = anyio.Lock()
         self._idle = anyio.Event()
 
@@ -157,8 +158,9 @@ class LiveThread:
     async def append(self, *records: Record) -> None:
         """Durable on return, in order."""
         async with self._order:
-            row = self._row_after(records)
-            await self._log.append(self.lease, records, row=row if row is not self.row else None)
+            with anyio.CancelScope(shield=True):  # what is durable is also known here, and shown
+                row = self._row_after(records)
+                await self._log.append(self.lease, records, row=row if row is not self.row else None)
             self.row = row
             for record in records:
                 if record.kind == kinds.HISTORY:
@@ -174,6 +176,10 @@ class LiveThread:
 
     def wants_inline(self) -> bool:
         return self._deps.audience.wants_inline(self.thread_id)
+
+    def next_handle(self) -> str:
+        self._handles += 1
+        return f"{HANDLE_PREFIX}{self._handles}"
 
     def add_usage(self, last: Mapping[str, int]) -> Mapping[str, int]:
         self._total = add_usage(self._total, last)

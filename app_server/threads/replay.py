@@ -16,6 +16,8 @@ from app_server.threads.settings import from_json
 from app_server.turns.context import Settings
 from app_server.turns.history import call_output, turn_aborted_note, unanswered_calls
 
+HANDLE_PREFIX = "img_"
+
 
 @dataclass(slots=True, kw_only=True)
 class TurnState:
@@ -69,6 +71,10 @@ class ThreadState:
     turns: dict[str, TurnState] = field(default_factory=dict)
     usage: Mapping[str, Any] | None = None
     """The last token_usage record: {turnId, total, last, modelContextWindow}."""
+    handles: int = 0
+    """The highest number of a picture's handle."""
+    paid: set[str] = field(default_factory=set)
+    """Items for which money may have been spent."""
     last_seq: int = 0
 
     def open_turn(self) -> TurnState | None:
@@ -94,6 +100,9 @@ def _take(state: ThreadState, record: Record) -> None:
             state.settings = from_json(data["settings"])
         case kinds.HISTORY:
             state.history.extend(data["items"])
+            state.handles = max([state.handles, *_handles(data["items"])])
+        case kinds.PAID_CALL:
+            state.paid.add(data["itemId"])
         case kinds.TOKEN_USAGE:
             state.usage = data
         case kinds.TURN_STARTED:
@@ -103,55 +112,94 @@ def _take(state: ThreadState, record: Record) -> None:
             if (owner := state.turns.get(data["turnId"])) is not None:
                 item_id = data["item"]["id"]
                 owner.items[item_id] = data["item"]
+                if handle := _handle_number(data["item"].get("handle")):
+                    state.handles = max(state.handles, handle)
                 if record.kind == kinds.ITEM_STARTED:
                     owner.open_items.add(item_id)
                 else:
                     owner.open_items.discard(item_id)
         case kinds.TURN_COMPLETED:
+            state.paid.clear()
             if (ended := state.turns.get(data["turnId"])) is not None:
                 ended.status, ended.error, ended.completed_at_ms = data["status"], data["error"], data["completedAtMs"]
                 if ended.started_at_ms is None:
                     ended.started_at_ms = data.get("startedAtMs")
 
 
+def _handles(items: Iterable[Mapping[str, Any]]) -> Iterable[int]:
+    """The handle numbers in history items."""
+    for item in items:
+        parts = item.get("content") if isinstance(item.get("content"), list) else item.get("output")
+        for part in (item, *(parts if isinstance(parts, list) else ())):
+            yield _handle_number(part.get("handle"))
+
+
+def _handle_number(handle: Any) -> int:
+    digits = handle.removeprefix(HANDLE_PREFIX) if isinstance(handle, str) else ""
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
 def closing_records(state: ThreadState, now_ms: int) -> list[Record]:
-    """What closes a turn that a dead process left open; empty when nothing is open."""
-    turn = state.open_turn()
-    if turn is None:
+    """What closes the turns that a dead process, or a full disk, left open; empty when nothing is open."""
+    turns = [turn for turn in state.turns.values() if turn.status == "inProgress"]
+    if not turns:
         return []
     closed = [
-        Record(kind=kinds.ITEM_COMPLETED, data={"turnId": turn.turn_id, "item": _closed(turn.items[item_id], now_ms)})
+        Record(
+            kind=kinds.ITEM_COMPLETED,
+            data={
+                "turnId": turn.turn_id,
+                "item": _closed(turn.items[item_id], now_ms, paid=item_id in state.paid),
+            },
+        )
+        for turn in turns
         for item_id in turn.items
         if item_id in turn.open_items
     ]
+    items = {item_id: item for turn in turns for item_id, item in turn.items.items()}
     answers: list[Mapping[str, Any]] = [
-        call_output(call, "the server stopped before this call ended; what it did is not known")
+        call_output(call, _answer(items.get(str(call.get("call_id"))), str(call.get("call_id")) in state.paid))
         for call in unanswered_calls(state.history)
     ]
     answers.append(turn_aborted_note())
-    end = {
-        "turnId": turn.turn_id,
-        "status": "interrupted",
-        "error": None,
-        "startedAtMs": turn.started_at_ms,
-        "completedAtMs": now_ms,
-    }
+    end = {"status": "interrupted", "error": None, "completedAtMs": now_ms}
     return [
         *closed,
         Record(kind=kinds.HISTORY, data={"items": answers}),
-        Record(kind=kinds.TURN_COMPLETED, data=end),
+        *(
+            Record(kind=kinds.TURN_COMPLETED, data={"turnId": turn.turn_id, "startedAtMs": turn.started_at_ms, **end})
+            for turn in turns
+        ),
     ]
 
 
-def _closed(item: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
+def _answer(item: Mapping[str, Any] | None, paid: bool) -> str:
+    """What the model is told of a call whose output was lost: a picture that was made is not asked for again."""
+    if item is not None and item.get("type") == "imageGeneration" and item.get("status") == "completed":
+        where = f" and saved at {item['savedPath']}" if item.get("savedPath") else ""
+        name = f" {item['handle']}" if item.get("handle") else ""
+        return f"the picture{name} was made{where}, and the user has seen it; then the server stopped"
+    if paid:
+        return (
+            "the server stopped while the picture was being made; whether it was made and paid for is not known, "
+            "and it was not asked for again: ask the user before you do"
+        )
+    return "the server stopped before this call ended; what it did is not known"
+
+
+def _closed(item: Mapping[str, Any], now_ms: int, *, paid: bool) -> dict[str, Any]:
     """The final form of an item whose maker died."""
     final = {**item, "completedAtMs": now_ms}
     match item.get("type"):
         case "agentMessage":
             final |= {"phase": "commentary", "status": "dropped"}
         case "imageGeneration":
-            text = "The server stopped before the picture was finished; whether it was made is not known."
-            final |= {"status": "failed", "error": {"type": "unknownOutcome", "message": text}}
+            if paid:
+                text = "The server stopped while the picture was being made; whether it was made is not known."
+                error = {"type": "unknownOutcome", "message": text}
+            else:
+                error = {"type": "cancelled", "message": "The server stopped before the picture was asked for."}
+            final |= {"status": "failed", "error": error}
     return final
 
 

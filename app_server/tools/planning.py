@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from app_server.extension_api.scopes import TurnScope
 from app_server.extension_api.tools import Hidden, ToolExecutor, ToolName, ToolSpec
 from app_server.tools.hosted import IMAGE_GENERATION, STANDALONE_IMAGEGEN, hosted_exposure
+
+T = TypeVar("T")
+_KILL_SWITCH = "the feature image_generation is off, which no tool can overrule; enable it in [features]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,23 +38,31 @@ class ToolPlan:
     routes: Mapping[ToolName, ToolExecutor]
     """By the name under which the model calls it."""
     hidden: tuple[HiddenTool, ...]
+    max_parallel: Mapping[ToolName, int]
+    """By the name under which the model calls it; only tools that state a bound."""
     warnings: tuple[str, ...] = ()
 
 
 def plan_tools(executors: Iterable[ToolExecutor], scope: TurnScope) -> ToolPlan:
     """Plan one request. Two executors of one name: the first wins, with a warning."""
     visible: dict[ToolName, ToolExecutor] = {}
+    taken: set[ToolName] = set()  # the names as the model calls them: plain ones may clash where pairs do not
     hidden: list[HiddenTool] = []
     warnings: list[str] = []
     for executor in executors:
         exposure = executor.exposure(scope)
-        if isinstance(exposure, Hidden):
+        wire_name = executor.name if scope.provider.namespace_tools else plain_name(executor.name)
+        if executor.name == STANDALONE_IMAGEGEN and not scope.features.enabled("image_generation"):
+            hidden.append(HiddenTool(tool=str(executor.name), reason=_KILL_SWITCH))
+        elif isinstance(exposure, Hidden):
             hidden.append(HiddenTool(tool=str(executor.name), reason=exposure.reason))
-        elif executor.name in visible:
-            warnings.append(f"Two tools are called {executor.name}; the first one is used, the second is left out.")
+        elif wire_name in taken:
+            warnings.append(f"Two tools are called {wire_name}; the first one is used, the second is left out.")
         else:
+            taken.add(wire_name)
             visible[executor.name] = executor
-    specs = _specs(visible.values(), scope)
+    described = [executor.spec(scope) for executor in visible.values()]
+    specs = _specs(described, scope)
     hosted = hosted_exposure(scope)
     if STANDALONE_IMAGEGEN in visible:
         hidden.append(HiddenTool(tool="image_generation", reason=f"{STANDALONE_IMAGEGEN} takes its place"))
@@ -59,9 +70,19 @@ def plan_tools(executors: Iterable[ToolExecutor], scope: TurnScope) -> ToolPlan:
         hidden.append(HiddenTool(tool="image_generation", reason=hosted.reason))
     else:
         specs.append(IMAGE_GENERATION)
-    namespaces = scope.provider.namespace_tools
-    routes = {name if namespaces else plain_name(name): executor for name, executor in visible.items()}
-    return ToolPlan(specs=tuple(specs), routes=routes, hidden=tuple(hidden), warnings=tuple(warnings))
+    bounds = {spec.name: spec.max_parallel for spec in described if spec.max_parallel}
+    plain = not scope.provider.namespace_tools
+    return ToolPlan(
+        specs=tuple(specs),
+        routes=_by_plain_name(visible) if plain else visible,
+        hidden=tuple(hidden),
+        max_parallel=_by_plain_name(bounds) if plain else bounds,
+        warnings=tuple(warnings),
+    )
+
+
+def _by_plain_name(table: Mapping[ToolName, T]) -> dict[ToolName, T]:
+    return {plain_name(name): value for name, value in table.items()}
 
 
 def plain_name(name: ToolName) -> ToolName:
@@ -69,12 +90,11 @@ def plain_name(name: ToolName) -> ToolName:
     return ToolName(None, f"{name.namespace}__{name.name}") if name.namespace else name
 
 
-def _specs(executors: Iterable[ToolExecutor], scope: TurnScope) -> list[Mapping[str, Any]]:
+def _specs(described: Iterable[ToolSpec], scope: TurnScope) -> list[Mapping[str, Any]]:
     """Function specs; those of one namespace stand together where its first one stood."""
     out: list[Mapping[str, Any]] = []
     namespaces: dict[str, list[Mapping[str, Any]]] = {}
-    for executor in executors:
-        spec = executor.spec(scope)
+    for spec in described:
         namespace = spec.name.namespace
         if namespace is None or not scope.provider.namespace_tools:
             out.append(_function(spec, plain_name(spec.name).name))

@@ -1,8 +1,8 @@
-"""From a call of the model to its output: finds the executor, runs it, turns every exception into text for the model."""
+"""From a call of the model to its output: finds the executor, runs it, turns any exception into text for the model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +29,17 @@ def called_name(item: Mapping[str, Any]) -> ToolName:
     return ToolName(item.get("namespace") or None, str(item.get("name", "")))
 
 
-async def run_call(
-    plan: ToolPlan, item: Mapping[str, Any], scope: TurnScope, history: Sequence[Mapping[str, Any]], items: Items
-) -> Routed:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallWork:
+    """What a call gets beside its arguments."""
+
+    scope: TurnScope
+    history: Sequence[Mapping[str, Any]]
+    items: Items
+    next_handle: Callable[[], str]
+
+
+async def run_call(plan: ToolPlan, item: Mapping[str, Any], work: CallWork) -> Routed:
     """Run one `function_call` item. Cancellation passes through; everything else ends in an output."""
     name = called_name(item)
     executor = plan.routes.get(name)
@@ -43,9 +51,10 @@ async def run_call(
         call_id=call_id,
         name=executor.name,
         arguments=str(item.get("arguments") or ""),
-        scope=scope,
-        history=history,
-        items=items,
+        scope=work.scope,
+        history=tuple(work.history),
+        items=work.items,
+        next_handle=work.next_handle,
     )
     try:
         output = await executor.handle(call)

@@ -46,7 +46,7 @@ class UserMessage:
     """One user message, resolved: how clients see it, and what the model gets.
 
     shown: the item's `content` as the client sent it; stored: the same with pictures by file, for the log;
-    parts: Responses content items, pictures by reference.
+    parts: Responses content items, pictures by reference; a picture's `path` is where the user has it, or absent.
     """
 
     client_id: str | None
@@ -105,6 +105,10 @@ class TurnSink(Protocol):
 
     def wants_inline(self) -> bool:
         """Whether some subscriber takes picture bytes inline."""
+        ...
+
+    def next_handle(self) -> str:
+        """`img_1`, `img_2` …: the name of the next picture of this thread, never given twice."""
         ...
 
     def add_usage(self, last: Mapping[str, int]) -> Mapping[str, int]:

@@ -47,9 +47,9 @@ class ItemEmitter:
         if item.id in self._open:
             await self.close_open([item.id], interrupted=False)
         shown = item.model_copy(update={"started_at_ms": self._clock.now_ms(), "completed_at_ms": None})
-        self._open[item.id] = shown
         wire = shown.wire()
         await self._sink.append(self._record(ITEM_STARTED, wire))
+        self._open[item.id] = shown  # not before: an append that was cancelled leaves nothing to close
         self._show_started(wire)
 
     async def completed(
@@ -112,6 +112,14 @@ class ItemEmitter:
             self._sink.delta("item/reasoning/summaryTextDelta", {**params, "summaryIndex": index})
         else:
             self._sink.delta("item/reasoning/textDelta", {**params, "contentIndex": index})
+
+    def picture_progress(self, item_id: str, elapsed_ms: int, partial_index: int | None, preview: str | None) -> None:
+        """A picture is still being made; only clients that opted in hear of it."""
+        if item_id in self._open:
+            params: dict[str, Any] = {**self._ids, "itemId": item_id, "elapsedMs": elapsed_ms}
+            if partial_index is not None:
+                params |= {"partialIndex": partial_index, "preview": preview}
+            self._sink.delta("item/imageGeneration/progress", params)
 
     # -- the end
     async def close_open(self, only: Sequence[str] | None = None, *, interrupted: bool) -> None:

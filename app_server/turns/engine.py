@@ -29,7 +29,7 @@ from app_server.storage.records import HISTORY, TOKEN_USAGE, TURN_COMPLETED, TUR
 from app_server.tools.planning import plan_tools
 from app_server.turns.context import Moment, PictureUrls, TurnContext, TurnSink, UserMessage
 from app_server.turns.emitter import ItemEmitter
-from app_server.turns.history import call_output, message, turn_aborted_note, unanswered_calls, user_message
+from app_server.turns.history import call_output, labelled, message, turn_aborted_note, unanswered_calls, user_message
 from app_server.turns.instructions import base_instructions, environment_context
 from app_server.turns.request import build_request
 from app_server.turns.sampling import Sample, Sampler
@@ -168,7 +168,9 @@ class Turn:
         for each in words:
             item = UserMessageItem(id=uuid7(), client_id=each.client_id, content=())
             items.append((_with_content(item, each.shown), _with_content(item, each.stored)))
-        history = Record(kind=HISTORY, data={"items": [user_message(each.parts) for each in words]})
+        history = Record(
+            kind=HISTORY, data={"items": [user_message(labelled(each.parts, self._sink.next_handle)) for each in words]}
+        )
         await self._emitter.whole(items, history)
 
     async def _sample(self) -> Sample:

@@ -8,7 +8,7 @@ provider's prompt cache holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from app_server.extension_api.tools import Content, PictureContent, PictureRef, TextContent
@@ -35,9 +35,27 @@ def user_message(parts: Sequence[Item]) -> dict[str, Any]:
     return {"type": "message", "id": f"msg_{uuid7()}", "role": "user", "content": list(parts)}
 
 
-def picture_part(picture: PictureRef, detail: str) -> dict[str, Any]:
-    """An `input_image` by reference."""
-    return {"type": "input_image", "picture": picture.to_json(), "detail": detail}
+def picture_part(picture: PictureRef, detail: str, handle: str | None = None) -> dict[str, Any]:
+    """An `input_image` by reference; its handle is the name under which the model may speak of it."""
+    part: dict[str, Any] = {"type": "input_image", "picture": picture.to_json(), "detail": detail}
+    return {**part, "handle": handle} if handle is not None else part
+
+
+def labelled(parts: Sequence[Item], next_handle: Callable[[], str]) -> list[Item]:
+    """The user's parts, each picture named: `<image name=[Image #1] handle=img_4 path="…">`, picture, `</image>`."""
+    out: list[Item] = []
+    number = 0
+    for part in parts:
+        if "picture" not in part:
+            out.append(part)
+            continue
+        number, handle = number + 1, next_handle()
+        place = f' path="{part["path"]}"' if part.get("path") else ""
+        bare = {key: value for key, value in part.items() if key != "path"}
+        opening = f"<image name=[Image #{number}] handle={handle}{place}>"
+        out += [{"type": "input_text", "text": opening}, {**bare, "handle": handle}]
+        out.append({"type": "input_text", "text": "</image>"})
+    return out
 
 
 def call_output(call: Item, output: str | Sequence[Content]) -> dict[str, Any]:
@@ -53,7 +71,7 @@ def _content_part(part: Content) -> dict[str, Any]:
         case TextContent():
             return {"type": "input_text", "text": part.text}
         case PictureContent():
-            return picture_part(part.picture, part.detail)
+            return picture_part(part.picture, part.detail, part.handle)
 
 
 def from_upstream(item: Item) -> dict[str, Any]:
@@ -113,7 +131,7 @@ async def render(history: Iterable[Item], urls: PictureUrls) -> list[Item]:
 async def _render_item(item: Item, urls: PictureUrls) -> Item:
     if item.get("type") == "image_generation_call" and "picture" in item:
         url = await urls.data_url(PictureRef.from_json(item["picture"]))
-        rest = {key: value for key, value in item.items() if key != "picture"}
+        rest = {key: value for key, value in item.items() if key not in ("picture", "handle")}
         return {**rest, "result": url.partition(",")[2]} if url else _gone_message()
     for key in ("content", "output"):
         parts = item.get(key)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from app_server.extension_api.services import CheckedPicture, PictureRejected, Pictures
@@ -15,6 +15,7 @@ from app_server.extension_api.tools import PictureRef
 from app_server.observability.logging import get_logger
 from app_server.protocol.item_parts import ImageGenerationError
 from app_server.protocol.items import ImageGenerationItem
+from app_server.turns.context import TurnContext
 from app_server.turns.emitter import ItemEmitter
 from app_server.turns.history import message
 
@@ -26,8 +27,11 @@ def begun(item: Mapping[str, Any]) -> ImageGenerationItem:
     return ImageGenerationItem(id=str(item["id"]), status="in_progress", result="")
 
 
-async def finish(item: Mapping[str, Any], *, thread_id: str, pictures: Pictures, emitter: ItemEmitter) -> None:
+async def finish(
+    item: Mapping[str, Any], ctx: TurnContext, emitter: ItemEmitter, next_handle: Callable[[], str]
+) -> None:
     """Take a hosted item that is done: show it, keep the picture, put it into the history by reference."""
+    pictures, thread_id = ctx.pictures, ctx.thread_id
     item_id = str(item["id"])
     prompt = item.get("revised_prompt")
     shown = ImageGenerationItem(
@@ -43,8 +47,10 @@ async def finish(item: Mapping[str, Any], *, thread_id: str, pictures: Pictures,
         await emitter.completed(failed, history=[message("developer", note)])
         return
     ref, path = await _save(checked, thread_id=thread_id, item_id=item_id, pictures=pictures)
+    handle = next_handle()
     done = shown.model_copy(
         update={
+            "handle": handle,
             "saved_path": path,
             "transparent_background": {"transparent": True, "opaque": False}.get(str(item.get("background"))),
             "mime_type": ref.mime,
@@ -56,9 +62,9 @@ async def finish(item: Mapping[str, Any], *, thread_id: str, pictures: Pictures,
         }
     )
     kept = {key: value for key, value in item.items() if key not in ("result", "background", "model", "partial_images")}
-    history: list[Mapping[str, Any]] = [{**kept, "status": "completed", "picture": ref.to_json()}]
+    history: list[Mapping[str, Any]] = [{**kept, "status": "completed", "picture": ref.to_json(), "handle": handle}]
     if path is not None:
-        history.append(message("developer", f"The picture was saved at {path}; the user has already seen it."))
+        history.append(message("developer", f"The picture {handle} was saved at {path}; the user has already seen it."))
     await emitter.completed(done, picture=ref, history=history)
 
 

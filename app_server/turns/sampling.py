@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 
 from app_server.errors import first_cause
 from app_server.extension_api.services import ExtensionItem
-from app_server.extension_api.tools import PictureRef
+from app_server.extension_api.tools import PictureRef, ToolName
 from app_server.protocol.items import AgentMessageItem, ReasoningItem
 from app_server.providers.base import (
     Completed,
@@ -33,9 +33,9 @@ from app_server.providers.base import (
     UpstreamError,
 )
 from app_server.storage.base import Record
-from app_server.storage.records import HISTORY
+from app_server.storage.records import HISTORY, PAID_CALL
 from app_server.tools.planning import ToolPlan
-from app_server.tools.router import Routed, run_call
+from app_server.tools.router import CallWork, Routed, called_name, run_call
 from app_server.turns import hosted_pictures
 from app_server.turns.context import Moment, TurnContext, TurnSink
 from app_server.turns.emitter import ItemEmitter
@@ -63,8 +63,9 @@ class Sample:
 class CallItems:
     """The `Items` of one tool call: closes what the tool left open."""
 
-    def __init__(self, emitter: ItemEmitter, sink: TurnSink, thread_id: str) -> None:
-        self._emitter, self._sink, self._thread_id = emitter, sink, thread_id
+    def __init__(self, emitter: ItemEmitter, sink: TurnSink, ctx: TurnContext) -> None:
+        self._emitter, self._sink = emitter, sink
+        self._thread_id, self._turn_id = ctx.thread_id, ctx.turn_id
         self._started: list[str] = []
 
     async def started(self, item: ExtensionItem) -> None:
@@ -77,6 +78,15 @@ class CallItems:
     async def warning(self, message: str) -> None:
         self._sink.show("warning", {"threadId": self._thread_id, "message": message})
 
+    async def paid_call(self, item_id: str, idempotency_key: str) -> None:
+        data = {"turnId": self._turn_id, "itemId": item_id, "key": idempotency_key}
+        await self._sink.append(Record(kind=PAID_CALL, data=data))
+
+    def progress(
+        self, item_id: str, *, elapsed_ms: int, partial_index: int | None = None, preview: str | None = None
+    ) -> None:
+        self._emitter.picture_progress(item_id, elapsed_ms, partial_index, preview)
+
     async def close(self) -> None:
         """The call is over: an item that it started and never completed is completed as failed."""
         await self._emitter.close_open(self._started, interrupted=False)
@@ -88,6 +98,7 @@ class Sampler:
     def __init__(self, ctx: TurnContext, sink: TurnSink, emitter: ItemEmitter) -> None:
         self._ctx, self._sink, self._emitter = ctx, sink, emitter
         self._limiter = anyio.CapacityLimiter(MAX_PARALLEL_TOOLS)
+        self._tool_limiters: dict[ToolName, anyio.CapacityLimiter] = {}
 
     async def sample(
         self, provider: ModelProvider, request: ModelRequest, moment: Moment, plan: ToolPlan, cut: anyio.Event
@@ -176,9 +187,7 @@ class Sampler:
                 whole_reasoning = ReasoningItem(id=str(item["id"]), summary=summary, content=content)
                 await self._emitter.completed(whole_reasoning, history=[from_upstream(item)])
             case "image_generation_call":
-                await hosted_pictures.finish(
-                    item, thread_id=self._ctx.thread_id, pictures=self._ctx.pictures, emitter=self._emitter
-                )
+                await hosted_pictures.finish(item, self._ctx, self._emitter, self._sink.next_handle)
             case kind if kind in _CALLS:
                 call = from_upstream(item)
                 await self._sink.append(Record(kind=HISTORY, data={"items": [call]}))
@@ -188,10 +197,18 @@ class Sampler:
                 await self._sink.append(Record(kind=HISTORY, data={"items": [from_upstream(item)]}))
 
     async def _call(self, index: int, call: Mapping[str, Any], sample: Sample, moment: Moment, plan: ToolPlan) -> None:
-        async with self._limiter:
-            items = CallItems(self._emitter, self._sink, self._ctx.thread_id)
-            sample.outputs[index] = await run_call(plan, call, moment.scope, tuple(self._sink.history), items)
+        async with self._tool_limiter(plan, called_name(call)), self._limiter:
+            items = CallItems(self._emitter, self._sink, self._ctx)
+            work = CallWork(
+                scope=moment.scope, history=self._sink.history, items=items, next_handle=self._sink.next_handle
+            )
+            sample.outputs[index] = await run_call(plan, call, work)
             await items.close()
+
+    def _tool_limiter(self, plan: ToolPlan, name: ToolName) -> anyio.CapacityLimiter:
+        """The bound of one tool within this turn; the outer one, so that waiting calls take no common place."""
+        bound = plan.max_parallel.get(name, MAX_PARALLEL_TOOLS)
+        return self._tool_limiters.setdefault(name, anyio.CapacityLimiter(bound))
 
     async def _place_outputs(self, sample: Sample) -> None:
         if sample.calls:

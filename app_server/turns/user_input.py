@@ -36,7 +36,6 @@ async def resolve_input(
     """Resolve one message. Raises InvalidRequest for input that cannot be taken, naming its place."""
     stored: list[Mapping[str, Any]] = []
     parts: list[Mapping[str, Any]] = []
-    images = 0
     for index, given in enumerate(inputs):
         wire = given.wire()
         match given:
@@ -44,14 +43,12 @@ async def resolve_input(
                 stored.append(wire)
                 parts.append({"type": "input_text", "text": given.text})
             case ImageUserInput():
-                images += 1
                 url, part = await _inline_picture(given, index, thread_id, pictures)
                 stored.append({**wire, "url": url})
                 parts.append(part)
             case LocalImageUserInput():
-                images += 1
                 stored.append(wire)
-                parts.extend(await _local_picture(given, images, cwd, thread_id, pictures))
+                parts.append(await _local_picture(given, cwd, thread_id, pictures))
             case SkillUserInput() | MentionUserInput():
                 stored.append(wire)
                 parts.append({"type": "input_text", "text": f"[{given.type}: {given.name}]({given.path})"})
@@ -103,19 +100,15 @@ def _decode(url: str, where: str) -> bytes:
 
 
 async def _local_picture(
-    given: LocalImageUserInput, number: int, cwd: Path, thread_id: str, pictures: Pictures
-) -> list[Mapping[str, Any]]:
-    """Three parts, so that the model can name the file; one part of words when it cannot be read."""
+    given: LocalImageUserInput, cwd: Path, thread_id: str, pictures: Pictures
+) -> Mapping[str, Any]:
+    """The picture with its path, so that the model can name the file; words when it cannot be read."""
     path = _absolute(given.path, cwd)
     try:
         ref = await _keep(await pictures.read_file(path), thread_id, pictures)
     except PictureRejected as rejected:
-        return [{"type": "input_text", "text": f"The attached picture could not be read: {rejected}"}]
-    return [
-        {"type": "input_text", "text": f'<image name=[Image #{number}] path="{given.path}">'},
-        picture_part(ref, given.detail or _DEFAULT_DETAIL),
-        {"type": "input_text", "text": "</image>"},
-    ]
+        return {"type": "input_text", "text": f"The attached picture could not be read: {rejected}"}
+    return {**picture_part(ref, given.detail or _DEFAULT_DETAIL), "path": given.path}
 
 
 def _absolute(path: str, cwd: Path) -> Path:

@@ -24,4 +24,4 @@ def image_generation_gate(scope: TurnScope) -> Exposure:
         state = scope.features.states.get(FLAG)
         why = state.reason if state is not None else "unknown to this server"
         return Hidden(f"the feature {FLAG} is {why}; turn it on with --enable {FLAG} or under [features]")
-    return picture_eligibility(scope)
+    return picture_eligibility(scope, standalone=True)

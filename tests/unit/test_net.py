@@ -18,6 +18,8 @@ from anyio.abc import SocketStream
 from app_server.errors import ConfigurationError
 from app_server.net import HttpAnswer, HttpFailure, Net, explain_failure, make_ssl_context, refuse_private
 
+pytestmark = pytest.mark.anyio
+
 PUBLIC = "93.184.215.14"
 Script = Callable[[SocketStream], Awaitable[None]]
 
@@ -25,7 +27,7 @@ Script = Callable[[SocketStream], Awaitable[None]]
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loopback servers are reached directly, whatever proxy the machine uses."""
-    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("no_proxy", "*")
 
 
 @asynccontextmanager
@@ -39,8 +41,8 @@ async def loopback(script: Script) -> AsyncIterator[str]:
                 head += await stream.receive()
             await script(stream)
 
-    async with anyio.create_task_group() as tg:
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as tg:
         tg.start_soon(listener.serve, handle)
         port = listener.extra(anyio.abc.SocketAttribute.local_port)
         with anyio.fail_after(20):
@@ -76,7 +78,6 @@ async def failure(call: Awaitable[HttpAnswer]) -> tuple[str, bool, bool]:
     return str(raised.value), raised.value.timeout, raised.value.too_large
 
 
-@pytest.mark.anyio
 async def test_post_json_sends_the_body_with_headers_and_parameters_and_returns_the_whole_answer() -> None:
     seen: list[httpx.Request] = []
 
@@ -102,13 +103,11 @@ async def test_post_json_sends_the_body_with_headers_and_parameters_and_returns_
     assert {name: request.headers[name] for name in wanted} == wanted
 
 
-@pytest.mark.anyio
 async def test_post_json_does_not_follow_redirects() -> None:
     async with net(lambda _request: httpx.Response(307, headers={"location": "https://other.test/"})) as made:
         assert (await post(made, "https://api.test/")).status == 307
 
 
-@pytest.mark.anyio
 async def test_there_is_one_client_until_it_is_closed() -> None:
     async with net() as made:
         first = made.client()
@@ -119,7 +118,6 @@ async def test_there_is_one_client_until_it_is_closed() -> None:
         assert made.client() is not first
 
 
-@pytest.mark.anyio
 async def test_an_answer_may_be_as_large_as_the_cap_and_not_a_byte_larger() -> None:
     async def send(stream: SocketStream) -> None:
         await stream.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * 1000)
@@ -133,7 +131,6 @@ async def test_an_answer_may_be_as_large_as_the_cap_and_not_a_byte_larger() -> N
         )
 
 
-@pytest.mark.anyio
 async def test_an_answer_that_declares_too_much_is_refused_before_it_is_read() -> None:
     async def send(stream: SocketStream) -> None:
         await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n")
@@ -143,7 +140,6 @@ async def test_an_answer_that_declares_too_much_is_refused_before_it_is_read() -
         assert (await failure(post(made, base)))[2]
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("size", [1, 999, 1000])
 async def test_gzip_is_decoded_also_in_several_members(size: int) -> None:
     text = bytes(range(256)) * 4
@@ -210,13 +206,11 @@ async def test_an_encoding_that_cannot_be_read_is_a_failure(encoding: str, body:
         assert await failure(post(made, "http://api.test/")) == (message, False, False)
 
 
-@pytest.mark.anyio
 async def test_an_empty_answer_that_claims_gzip_is_empty() -> None:
     async with net(lambda _request: httpx.Response(204, headers={"content-encoding": "gzip"})) as made:
         assert (await post(made, "http://api.test/")).body == b""
 
 
-@pytest.mark.anyio
 async def test_the_deadline_counts_for_the_whole_answer() -> None:
     async def drip(stream: SocketStream) -> None:
         await stream.send(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -232,7 +226,6 @@ async def test_the_deadline_counts_for_the_whole_answer() -> None:
         )
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     "sent",
     [
@@ -253,11 +246,11 @@ async def test_a_connection_that_is_cut_is_a_failure(sent: bytes) -> None:
         )
 
 
-@pytest.mark.anyio
 async def test_a_refused_connection_is_named() -> None:
-    async with net() as made, await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-        port = listener.extra(anyio.abc.SocketAttribute.local_port)
-        await listener.aclose()
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    await listener.aclose()
+    async with net() as made:
         assert await failure(post(made, f"http://127.0.0.1:{port}/path?key=canary")) == (
             f"http://127.0.0.1:{port} refused the connection; check the address and that the service runs.",
             False,
@@ -265,7 +258,6 @@ async def test_a_refused_connection_is_named() -> None:
         )
 
 
-@pytest.mark.anyio
 async def test_tls_on_a_plain_port_is_named() -> None:
     async def send(stream: SocketStream) -> None:
         await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -275,8 +267,8 @@ async def test_tls_on_a_plain_port_is_named() -> None:
             await stream.receive()
             await send(stream)
 
-    async with anyio.create_task_group() as tg, net() as made:
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as tg, net() as made:
         tg.start_soon(listener.serve, tls_speaker)
         base = f"https://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
         message, *_ = await failure(post(made, base))
@@ -285,7 +277,6 @@ async def test_tls_on_a_plain_port_is_named() -> None:
     assert message.endswith("); check scheme, port and proxy.")
 
 
-@pytest.mark.anyio
 async def test_a_name_that_does_not_exist_is_named() -> None:
     async with net() as made:
         message, *_ = await failure(post(made, "http://name.invalid:8080/secret-path"))
@@ -307,7 +298,6 @@ def untrusted() -> ssl.SSLCertVerificationError:
     return error
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -338,7 +328,6 @@ async def test_every_cause_is_one_sentence(error: BaseException, message: str) -
     assert explain_failure(error, "https://a") == message
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("url", "message"),
     [
@@ -353,7 +342,6 @@ async def test_an_address_that_is_none_is_a_failure(url: str, message: str) -> N
         assert await failure(made.fetch(url, max_bytes=1, timeout_s=1)) == (message, False, False)
 
 
-@pytest.mark.anyio
 async def test_a_key_with_a_character_that_http_does_not_allow_is_a_failure_without_the_key() -> None:
     async with net(lambda _request: httpx.Response(200)) as made:
         call = made.post_json(
@@ -364,7 +352,6 @@ async def test_a_key_with_a_character_that_http_does_not_allow_is_a_failure_with
         )
 
 
-@pytest.mark.anyio
 async def test_certificates_come_from_the_file_that_the_environment_names(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as error:
         make_ssl_context({"SSL_CERT_FILE": str(tmp_path / "none.pem")})
@@ -379,7 +366,6 @@ async def test_certificates_come_from_the_file_that_the_environment_names(tmp_pa
     assert make_ssl_context({"SSL_CERT_DIR": str(tmp_path)}).cert_store_stats()["x509"] == 0
 
 
-@pytest.mark.anyio
 async def test_certificates_that_cannot_be_read_are_a_failure_of_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "missing.pem")
     async with net(lambda _request: httpx.Response(200)) as made:
@@ -387,7 +373,6 @@ async def test_certificates_that_cannot_be_read_are_a_failure_of_the_request(mon
     assert message.startswith("The certificates in missing.pem cannot be read")
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     "address",
     [
@@ -401,7 +386,6 @@ async def test_an_inside_address_is_refused(address: str) -> None:
     refuse_private("pictures.test", [PUBLIC, "2606:2800:21f:cb07::1", "name.test"])
 
 
-@pytest.mark.anyio
 async def test_fetch_goes_to_the_address_that_was_checked_and_names_the_host() -> None:
     seen: list[httpx.Request] = []
 
@@ -418,7 +402,6 @@ async def test_fetch_goes_to_the_address_that_was_checked_and_names_the_host() -
     assert request.extensions["sni_hostname"] == "pictures.test"
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("url", ["http://127.0.0.1/", "http://[::1]/", "http://inside.test/", "http://mixed.test/"])
 async def test_fetch_refuses_inside_addresses_before_anything_is_sent(url: str) -> None:
     def answer(_request: httpx.Request) -> httpx.Response:
@@ -468,7 +451,20 @@ async def test_fetch_follows_redirects_on_the_same_host_only(location: str, reac
             assert (await call).body.decode() == reached
 
 
-@pytest.mark.anyio
+async def test_behind_a_proxy_names_are_left_to_it_but_inside_addresses_are_still_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def proxy(stream: SocketStream) -> None:
+        await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nproxy")
+
+    async with loopback(proxy) as base, net() as made:
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.setenv("http_proxy", base)
+        assert (await made.fetch("http://pictures.test/a", max_bytes=5, timeout_s=5)).body == b"proxy"
+        for inside in ("http://localhost/", "http://10.0.0.1/"):
+            assert "inside this network" in (await failure(made.fetch(inside, max_bytes=5, timeout_s=5)))[0]
+
+
 async def test_fetch_gives_up_after_three_redirects() -> None:
     asked: list[str] = []
 
