@@ -37,4 +37,4 @@ def uuid7() -> str:
 
 def parse_uuid(text: str) -> str | None:
     """The canonical form of a UUID in any form that the reference accepts, or None."""
-    return str(uuid.UUID(text)) if len(text) <= 45 and _UUID.fullmatch(text) else None
+    return str(uuid.UUID(text.lower())) if len(text) <= 45 and _UUID.fullmatch(text) else None

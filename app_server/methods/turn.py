@@ -23,8 +23,11 @@ async def turn_start(ctx: Context, params: TurnStartParams) -> dict[str, Any]:
         raise InvalidRequest("input must not be empty", data_code="emptyInput")
     services.providers.table(live.settings.model_provider)
     message = await _message(ctx, live, params)
-    if (running := live.active) is not None and running.steer(message):
-        return {"turn": running.wire()}
+    while (running := live.active) is not None:
+        if running.steer(message):
+            return {"turn": running.wire()}
+        await live.settled()  # it is just ending: the words begin a turn of their own
+        live = await services.threads.require(params.thread_id)
     turn = await live.start_turn(message, params)
     ctx.after_reply(lambda: services.threads.run(live, turn))
     return {"turn": turn.wire()}

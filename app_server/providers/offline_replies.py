@@ -162,7 +162,7 @@ def _told(output: Mapping[str, Any]) -> str:
     if len(said) > MAX_QUOTED_CHARS:
         said = said[:MAX_QUOTED_CHARS] + " …"
     if any(part.get("type") == "input_image" for part in _parts(output)):
-        return f"Here is the picture of the offline stand-in. {said}".strip()
+        return "Here is the picture. It was drawn by an offline stand-in, not by an AI model."
     return f"No picture came; the tool said: {said or 'nothing'}"
 
 

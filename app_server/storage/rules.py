@@ -23,23 +23,23 @@ from app_server.storage.base import (
     ThreadRow,
 )
 
-MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
-"""A record is facts and text; whatever is larger is picture bytes that took a wrong turn."""
+MAX_RECORD_BYTES: Final = 256 * 1024 * 1024
+"""A record is facts and text, and a text may be as long as a provider's largest event; no single one is longer."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def encode_record(thread_id: str, record: Record) -> bytes:
+def encode_record(thread_id: str, record: Record, max_bytes: int = MAX_RECORD_BYTES) -> bytes:
     """The stored form of `record.data`.
 
     Raises:
-        StorageError: the data is no JSON, or larger than MAX_RECORD_BYTES.
+        StorageError: the data is no JSON, or larger than `max_bytes`.
     """
     encoded = encode_json(f"A {record.kind} record of thread {thread_id}", record.data)
-    if len(encoded) > MAX_RECORD_BYTES:
+    if len(encoded) > max_bytes:
         raise StorageError(
             f"A {record.kind} record of thread {thread_id} has {len(encoded)} bytes, more than the "
-            f"{MAX_RECORD_BYTES} that the log takes; store pictures as blobs and only their reference here."
+            f"{max_bytes} that the log takes; shorten what is stored."
         )
     return encoded
 

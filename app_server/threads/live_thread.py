@@ -120,7 +120,7 @@ class LiveThread:
     def _free(self, turn: Turn) -> None:
         if self.active is turn:
             self.active = None
-        self._idle.set()
+            self._idle.set()
 
     def require_turn(self, turn_id: str, doing: str) -> Turn:
         """The running turn, which must be this one. Raises InvalidRequest in the reference's words."""
@@ -136,6 +136,11 @@ class LiveThread:
         """Interrupt the running turn, if any, and wait until it has ended."""
         if (turn := self.active) is not None:
             turn.interrupt()
+            await self.settled()
+
+    async def settled(self) -> None:
+        """Wait until the running turn, if any, has told its end."""
+        if self.active is not None:
             await self._idle.wait()
 
     def _set_status(self, word: str) -> None:

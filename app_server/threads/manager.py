@@ -178,10 +178,15 @@ class ThreadManager:
 
     async def set_archived(self, thread_id: str, archived: bool) -> ThreadRow:
         """Archive or unarchive; a loaded thread is stopped and unloaded first."""
-        await self.unload(thread_id)
         row = await self.row(thread_id)
+        if row.meta.get("ephemeral"):
+            raise InvalidRequest(
+                f"thread {row.thread_id} is ephemeral and is not stored; delete it instead", data_code="threadEphemeral"
+            )
         if not archived and not row.archived:
             raise InvalidRequest(f"thread {row.thread_id} is not archived", data_code="threadNotArchived")
+        await self.unload(thread_id)
+        row = await self.row(thread_id)
         lease = await self._lease(row.thread_id)
         changed = replace(row, archived=archived)
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import orjson
@@ -18,6 +18,7 @@ from app_server.errors import InvalidRequest
 Kind = Literal["turns", "items"]
 DEFAULT_LIMIT = 25
 MAX_LIMIT = 1000
+_EPOCH, _MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,7 @@ def item_anchor(entries: Sequence[Mapping[str, Any]], item_id: str) -> Anchor:
 
 def list_cursor(at_ms: int, thread_id: str) -> str:
     """A place in thread/list."""
-    stamp = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    stamp = (_EPOCH + at_ms * _MS).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return f"{stamp}|{thread_id}"
 
 
@@ -114,7 +115,7 @@ def parse_list_cursor(text: str) -> tuple[int, str]:
         raise invalid_cursor(text) from None
     if at.tzinfo is None:
         raise invalid_cursor(text)
-    return round(at.timestamp() * 1000), thread_id
+    return (at - _EPOCH) // _MS, thread_id  # whole numbers: a float loses milliseconds
 
 
 def invalid_cursor(text: str) -> InvalidRequest:

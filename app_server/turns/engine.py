@@ -77,7 +77,7 @@ class Turn:
     # -- from outside
     def steer(self, words: UserMessage) -> bool:
         """Add the user's words to the running turn; its stream is cut at once. False: the turn is just ending."""
-        if not self._accepts_steer:
+        if not self._accepts_steer or self.scope.cancel_called:
             return False
         self._messages.append(words)
         self._cut.set()
@@ -121,7 +121,8 @@ class Turn:
 
     async def _guarded(self) -> Ending:
         try:
-            await self._begin()
+            with anyio.fail_after(FINALISE_TIMEOUT_S, shield=True):  # a turn that ends has begun, with the user's words
+                await self._begin()
             await self._work()
         except UpstreamError as error:
             return Ending(status="failed", error=turn_error(error.message, error.kind, error.details))
@@ -245,14 +246,12 @@ class Turn:
     async def _close(self, ending: Ending) -> None:
         interrupted = ending.status == "interrupted"
         await self._emitter.close_open(interrupted=interrupted)
-        closing: list[Mapping[str, Any]] = []
-        for call in unanswered_calls(self._sink.history):
-            closing.append(
-                call_output(call, self._aborted() if interrupted else "the turn failed before this call ended")
-            )
-        if interrupted and self.started_at_ms is not None:
-            closing.append(turn_aborted_note())
-        records = [Record(kind=HISTORY, data={"items": closing})] if closing else []
+        why = self._aborted() if interrupted else "the turn failed before this call ended"
+        if outputs := [call_output(call, why) for call in unanswered_calls(self._sink.history)]:
+            await self._sink.append(Record(kind=HISTORY, data={"items": outputs}))
+        if self._messages:  # a steer that came with the end: its words are kept for the next turn
+            await self._take_messages()
+        records = [Record(kind=HISTORY, data={"items": [turn_aborted_note()]})] if interrupted else []
         end = {
             "turnId": self.ctx.turn_id,
             "status": ending.status,

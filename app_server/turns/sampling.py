@@ -98,6 +98,7 @@ class Sampler:
     def __init__(self, ctx: TurnContext, sink: TurnSink, emitter: ItemEmitter) -> None:
         self._ctx, self._sink, self._emitter = ctx, sink, emitter
         self._limiter = anyio.CapacityLimiter(MAX_PARALLEL_TOOLS)
+        self._hosted: list[str] = []
         self._tool_limiters: dict[ToolName, anyio.CapacityLimiter] = {}
 
     async def sample(
@@ -141,7 +142,7 @@ class Sampler:
             if sample.error is not None and not sample.tools_started:
                 tools.cancel_scope.cancel()
             elif cut_now:
-                await self._emitter.close_open(self._emitter.open_streamed(), interrupted=False)
+                await self._emitter.close_open([*self._emitter.open_streamed(), *self._hosted], interrupted=False)
 
     async def _take(
         self, event: ProviderEvent, sample: Sample, moment: Moment, plan: ToolPlan, tools: TaskGroup
@@ -169,6 +170,7 @@ class Sampler:
             case "reasoning":
                 await self._emitter.started(ReasoningItem(id=str(item["id"])))
             case "image_generation_call":
+                self._hosted.append(str(item["id"]))
                 await self._emitter.started(hosted_pictures.begun(item))
 
     async def _done(

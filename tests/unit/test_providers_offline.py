@@ -194,7 +194,8 @@ def test_without_the_image_tool_it_says_why_there_is_no_picture(tools: list[dict
 
 def test_after_the_tool_it_names_what_came() -> None:
     assert decide(request(user("a fox"), *DRAWN)) == Say(
-        text="Here is the picture of the offline stand-in. Saved as /home/x/c.png.", reason="tool calls have answered"
+        text="Here is the picture. It was drawn by an offline stand-in, not by an AI model.",
+        reason="tool calls have answered",
     )
 
 

@@ -12,7 +12,6 @@ from jsonrpcserver.async_dispatcher import dispatch_request
 from jsonrpcserver.request import Request as EngineRequest
 from jsonrpcserver.result import Error, Success
 
-from app_server.clock import SystemClock
 from app_server.errors import ConfigurationError, InvalidRequest, NotSupported, Overloaded
 from app_server.protocol.base import Params, WireModel
 from app_server.protocol.jsonrpc import MISSING, Request
@@ -254,7 +253,3 @@ async def test_an_experimental_param_that_says_nothing_is_free(params: Any) -> N
 
 async def test_with_the_capability_everything_is_open() -> None:
     assert (await ask(nothing, {"dynamicTools": []}, method="thread/start", experimental=True))[1]
-
-
-def test_the_clock_of_the_process_has_the_seams_shape() -> None:
-    assert SystemClock().now_ms() > 1_600_000_000_000

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app_server.protocol.jsonrpc import (
@@ -47,7 +47,6 @@ def no_method(request_id: int | str | None) -> Invalid:
         (b'{"id":9223372036854775808,"method":"m"}', BAD_ID),
         (b'{"id":18446744073709551615,"method":"m"}', BAD_ID),
         (b'{"id":18446744073709551616,"method":"m"}', BAD_ID),
-        (b'{"id":1' + b"0" * 400 + b',"method":"m"}', BAD_ID),
         (b'{"id":1.0,"method":"m"}', BAD_ID),
         (b'{"id":true,"method":"m"}', BAD_ID),
         (b'{"id":null,"method":"m"}', BAD_ID),
@@ -91,6 +90,7 @@ def test_a_frame_is_classified(frame: bytes, expected: object) -> None:
         b"\xef\xbb\xbf{}",
         b"\x00",
         b"NaN",
+        b'{"id":1' + b"0" * 400 + b',"method":"m"}',
         b'{"id":1,"method":"m","params":NaN}',
         b'{"id":1,"method":"m","params":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b"[" * 100_000,
@@ -105,19 +105,23 @@ def test_what_is_no_json_is_a_parse_error_without_an_id(frame: bytes) -> None:
     assert len(parsed.message) < 300
 
 
+WORDS = st.text(alphabet='aé€😀"\\\n', max_size=6)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=6,
 )
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MEMBERS = st.sampled_from(["id", "method", "params", "result", "error", "jsonrpc", "other"])
 
 
+@patient
 @given(st.binary(max_size=200))
 def test_no_bytes_make_the_reader_raise(data: bytes) -> None:
     parse_frame(data)
 
 
+@patient
 @given(st.dictionaries(MEMBERS, VALUES, max_size=7))
 def test_every_object_is_one_of_the_four_kinds_and_its_id_is_given_back_unchanged(value: dict[str, Any]) -> None:
     parsed = parse_frame(orjson.dumps(value))

@@ -1,0 +1,165 @@
+"""The way out of one connection: order, what a slow reader misses, where it is cut off, and the flush at the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from app_server.rpc import outbox as outbox_module
+from app_server.rpc.outbox import DELTA_LIMIT_BYTES, HARD_LIMIT_BYTES, Outbox
+from app_server.transport.base import StreamClosed
+
+pytestmark = pytest.mark.anyio
+
+
+class FakeStream:
+    """A client that reads when `reading` is set and is gone once `gone` says so."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[bytes]] = []
+        self.reading = anyio.Event()
+        self.entered = anyio.Event()
+        self.gone = False
+
+    @property
+    def transport(self) -> str:
+        return "memory"
+
+    @property
+    def frames(self) -> list[bytes]:
+        return [frame for batch in self.batches for frame in batch]
+
+    async def receive(self) -> bytes:
+        raise StreamClosed
+
+    async def send(self, frames: Sequence[bytes]) -> None:
+        self.entered.set()
+        await self.reading.wait()
+        if self.gone:
+            raise StreamClosed
+        self.batches.append(list(frames))
+
+    async def aclose(self) -> None:
+        self.reading.set()
+
+
+@asynccontextmanager
+async def running(outbox: Outbox) -> AsyncIterator[anyio.Event]:
+    """Run the outbox beside the block, which gets an event for its end; the block must see to that end."""
+    ended = anyio.Event()
+
+    async def run() -> None:
+        await outbox.run()
+        ended.set()
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            yield ended
+
+
+async def test_frames_go_out_in_the_order_in_which_they_were_put() -> None:
+    stream = FakeStream()
+    stream.reading.set()
+    outbox = Outbox(stream)
+    wanted = [b"%d" % number for number in range(100)]
+    async with running(outbox):
+        for number, frame in enumerate(wanted):
+            outbox.put_delta(frame) if number % 3 else outbox.put(frame)
+            if number % 10 == 0:
+                await anyio.lowlevel.checkpoint()
+        outbox.close()
+    assert stream.frames == wanted
+    assert (outbox.queued_bytes, outbox.dropped_deltas) == (0, 0)
+
+
+async def test_what_is_queued_while_the_reader_is_busy_goes_as_one_bounded_batch() -> None:
+    stream = FakeStream()
+    outbox = Outbox(stream)
+    half = b"x" * (512 * 1024)
+    async with running(outbox):
+        outbox.put(b"first")
+        await stream.entered.wait()
+        for frame in (half, half, b"third", b"fourth"):
+            outbox.put(frame)
+        stream.reading.set()
+        outbox.close()
+    assert [len(batch) for batch in stream.batches] == [1, 2, 2]
+
+
+async def test_a_slow_reader_misses_deltas_and_nothing_else() -> None:
+    stream = FakeStream()
+    outbox = Outbox(stream)
+    big = b"x" * DELTA_LIMIT_BYTES
+    async with running(outbox):
+        outbox.put(big)
+        await stream.entered.wait()
+        outbox.put_delta(b"at the limit")
+        outbox.put_delta(b"dropped")
+        outbox.put(b"completed")
+        outbox.put_delta(b"dropped too")
+        stream.reading.set()
+        outbox.close()
+    assert stream.frames == [big, b"at the limit", b"completed"]
+    assert outbox.dropped_deltas == 2
+
+
+async def test_beyond_the_hard_limit_put_says_that_the_connection_must_be_cut() -> None:
+    outbox = Outbox(FakeStream())
+    frame = b"x" * (HARD_LIMIT_BYTES // 4)
+    assert [outbox.put(frame) for _ in range(5)] == [True, True, True, True, False]
+
+
+async def test_closing_flushes_what_is_queued_and_takes_no_more() -> None:
+    stream = FakeStream()
+    stream.reading.set()
+    outbox = Outbox(stream)
+    outbox.put(b"before")
+    outbox.close()
+    assert outbox.put(b"after")
+    async with running(outbox):
+        pass
+    assert stream.frames == [b"before"]
+
+
+async def test_an_idle_outbox_ends_when_it_is_closed() -> None:
+    outbox = Outbox(FakeStream())
+    async with running(outbox):
+        await anyio.lowlevel.checkpoint()
+        outbox.close()
+
+
+async def test_a_peer_that_is_gone_ends_the_outbox_and_frees_what_was_queued() -> None:
+    stream = FakeStream()
+    outbox = Outbox(stream)
+    async with running(outbox) as ended:
+        outbox.put(b"first")
+        await stream.entered.wait()
+        outbox.put(b"second")
+        stream.gone = True
+        stream.reading.set()
+        await ended.wait()
+    assert (stream.frames, outbox.queued_bytes) == ([], 0)
+    assert outbox.put(b"third")
+    assert outbox.queued_bytes == 0
+
+
+@pytest.mark.parametrize("closed_first", [True, False])
+async def test_a_reader_that_never_reads_cannot_hold_a_closed_outbox(
+    monkeypatch: pytest.MonkeyPatch, closed_first: bool
+) -> None:
+    monkeypatch.setattr(outbox_module, "_FLUSH_TIMEOUT_S", 0.01)
+    stream = FakeStream()
+    outbox = Outbox(stream)
+    outbox.put(b"never read")
+    if closed_first:
+        outbox.close()
+    async with running(outbox) as ended:
+        await stream.entered.wait()
+        outbox.close()
+        await ended.wait()
+    assert (stream.frames, outbox.queued_bytes) == ([], 0)
