@@ -130,9 +130,9 @@ class App:
         return self._wiring
 
     async def _build(self, tasks: TaskGroup) -> Wiring:
-        from app_server.wiring import Wiring  # heavy: after the first answer
-
         try:
+            from app_server.wiring import Wiring  # heavy: after the first answer
+
             return await Wiring.build(self, tasks)
         except AppServerError:
             raise
