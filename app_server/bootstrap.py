@@ -30,8 +30,10 @@ from app_server.protocol.initialize import InitializeParams
 from app_server.protocol.jsonrpc import MISSING
 from app_server.rpc.connection import Connection, Core
 from app_server.rpc.hub import Hub
+from app_server.rpc.quirks import MIB, InlinePolicy
 from app_server.rpc.session import Session
 from app_server.transport.base import MessageStream
+from app_server.transport.websocket import HttpReply, HttpRequest
 
 if TYPE_CHECKING:
     from app_server.methods.services import Services
@@ -61,7 +63,11 @@ class App:
         self.clock: Clock = clock or SystemClock()
         self.home = self.options.home or resolve_home(self.options.env)
         self.config: LoadedConfig = self.load_config(self.options.cwd)
-        self.hub: Hub[Services] = Hub(self.clock)
+        server = self.config.config.server
+        inline = InlinePolicy(mode=server.inline_images, max_message_bytes=server.inline_images_max_mb * MIB)
+        self.hub: Hub[Services] = Hub(self.clock, inline)
+        self.http_base: str | None = None
+        """`http://host:port` where HTTP requests come in, while there is such a listener."""
         self.draining = False
         self._wiring: Wiring | None = None
         self._building = anyio.Lock()
@@ -89,6 +95,10 @@ class App:
     async def serve(self, stream: MessageStream) -> None:
         """Serve one client until its stream ends."""
         await Connection(stream, self).run()
+
+    async def picture(self, request: HttpRequest) -> HttpReply:
+        """The HTTP route `/images/`: a picture for a signed address."""
+        return await (await self.wiring()).picture_links.answer(request)
 
     # -- what a connection asks
     def initialize(self, session: Session, params: Any) -> Mapping[str, Any]:

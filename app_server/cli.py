@@ -55,9 +55,10 @@ def build_parser() -> argparse.ArgumentParser:
         )
         group.add_argument("action", choices=["list"], nargs="?", default="list")
         group.set_defaults(command=name)
-    from app_server.commands import demo
+    from app_server.commands import demo, exec
 
     demo.add_parser(commands)
+    exec.add_parser(commands, common)
     return parser
 
 
@@ -113,7 +114,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = build_parser()
     first, rest = _known_command_first(arguments)
     parsed, unknown = parser.parse_known_args([*first, *rest])
-    if unknown and parsed.command == "demo":
+    if unknown and parsed.command in ("demo", "exec"):
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if unknown:
         sys.stderr.write(f"app-server: ignored unknown options: {' '.join(unknown)[:300]}\n")
@@ -124,7 +125,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
-_COMMANDS = frozenset({"serve", "app-server", "features", "extensions", "demo"})
+_COMMANDS = frozenset({"serve", "app-server", "features", "extensions", "demo", "exec"})
 _WITH_VALUE = frozenset({"--listen", "-c", "--config", "--enable", "--disable"})
 
 
@@ -152,6 +153,10 @@ def run(parsed: argparse.Namespace) -> int:
             from app_server.commands import demo
 
             return demo.run(parsed)
+        case "exec":
+            from app_server.commands import exec
+
+            return exec.run(parsed)
         case _:
             from app_server.commands import serve
 

@@ -1,6 +1,6 @@
 """ONE httpx client and ONE SSL context for the process, and whole answers read under a byte cap.
 
-`bootstrap` makes one `Net`. Providers stream through `client()`; extensions get `post_json` (their `Http` protocol);
+`bootstrap` makes one `Net`. Providers stream through `client()`; extensions get the rest (their `Http` protocol).
 `fetch` is for addresses that came from outside (a picture's URL): it refuses private addresses and foreign redirects.
 Importing this module is cheap: httpx and truststore are imported with the first request.
 """
@@ -12,14 +12,17 @@ import os
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from app_server.errors import ConfigurationError
+from app_server.net_answers import Form, TakeEvent, capped, read_capped, too_large
+from app_server.net_answers import HttpAnswer as HttpAnswer
+from app_server.net_answers import HttpFailure as HttpFailure
+from app_server.sse import SseDecoder, SseTooLarge
 
 if TYPE_CHECKING:
     import httpx
@@ -30,26 +33,6 @@ IDLE_TIMEOUT_S = 60.0
 KEEPALIVE_CONNECTIONS = 20
 KEEPALIVE_EXPIRY_S = 30.0
 MAX_REDIRECTS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpAnswer:
-    """A whole HTTP answer, read under a byte cap. Header names are in lower case; the body is decoded."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def __repr__(self) -> str:  # a body may hold pictures or secrets
-        return f"HttpAnswer(status={self.status}, {len(self.body)} bytes)"
-
-
-class HttpFailure(Exception):
-    """No usable HTTP answer: refused, cut, timed out or too large. The message is one sentence without secrets."""
-
-    def __init__(self, message: str, *, timeout: bool = False, too_large: bool = False) -> None:
-        super().__init__(message)
-        self.timeout, self.too_large = timeout, too_large
 
 
 Resolve = Callable[[str], Awaitable[list[str]]]
@@ -97,13 +80,43 @@ class Net:
 
         timeout_s: for everything, from the connection to the last byte. max_bytes: of the decoded body.
         """
-        import orjson
+        return await self._post(
+            url, body, headers=headers, params=params, timeout_s=timeout_s, max_bytes=max_bytes, on_event=None
+        )
 
-        sent = {**headers, "content-type": "application/json", "accept-encoding": "gzip"}
-        with _failures(url, timeout_s):
-            request = self._request("POST", url, params=params, headers=sent, content=orjson.dumps(body))
-            with anyio.fail_after(timeout_s):
-                return await self._answer(request, max_bytes, _place(url))
+    async def post_multipart(
+        self,
+        url: str,
+        form: Form,
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, str],
+        timeout_s: float,
+        max_bytes: int,
+    ) -> HttpAnswer:
+        """POST a form that has a file and read the whole answer, as `post_json` does. Raises HttpFailure."""
+        return await self._post(
+            url, form, headers=headers, params=params, timeout_s=timeout_s, max_bytes=max_bytes, on_event=None
+        )
+
+    async def post_events(
+        self,
+        url: str,
+        body: Mapping[str, Any] | Form,
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, str],
+        timeout_s: float,
+        max_bytes: int,
+        on_event: TakeEvent,
+    ) -> HttpAnswer:
+        """POST and hand over the `data` of each server-sent event of a good answer, whose `body` is then empty.
+
+        An answer that is no event stream comes whole, as from `post_json`. Raises HttpFailure.
+        """
+        return await self._post(
+            url, body, headers=headers, params=params, timeout_s=timeout_s, max_bytes=max_bytes, on_event=on_event
+        )
 
     async def fetch(self, url: str, *, max_bytes: int, timeout_s: float, allowed_host: str | None = None) -> HttpAnswer:
         """GET an address that came from outside; the answer may have any status. Raises HttpFailure.
@@ -126,6 +139,24 @@ class Net:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+    async def _post(
+        self,
+        url: str,
+        body: Mapping[str, Any] | Form,
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, str],
+        timeout_s: float,
+        max_bytes: int,
+        on_event: TakeEvent | None,
+    ) -> HttpAnswer:
+        content, content_headers = _content(body)
+        sent = {**headers, **content_headers, "accept-encoding": "gzip"}
+        with _failures(url, timeout_s):
+            request = self._request("POST", url, params=params, headers=sent, **content)
+            with anyio.fail_after(timeout_s):
+                return await self._answer(request, max_bytes, _place(url), on_event)
 
     def _request(self, method: str, url: str, *, params: Mapping[str, str], **kwargs: Any) -> httpx.Request:
         import httpx
@@ -153,13 +184,44 @@ class Net:
         request.url = request.url.copy_with(host=addresses[0])  # the Host header stays
         return request
 
-    async def _answer(self, request: httpx.Request, max_bytes: int, place: str) -> HttpAnswer:
+    async def _answer(
+        self, request: httpx.Request, max_bytes: int, place: str, on_event: TakeEvent | None = None
+    ) -> HttpAnswer:
         response = await self.client().send(request, stream=True)
+        body = b""
         try:
-            body = await _read_capped(response, max_bytes, place)
+            if on_event is not None and response.is_success and _is_event_stream(response):
+                await _read_events(response, max_bytes, place, on_event)
+            else:
+                body = await read_capped(response, max_bytes, place)
         finally:
             await response.aclose()
         return HttpAnswer(status=response.status_code, headers=dict(response.headers), body=body)
+
+
+async def _read_events(response: httpx.Response, max_bytes: int, place: str, take: TakeEvent) -> None:
+    decoder = SseDecoder(max_bytes)
+    try:
+        async for chunk in capped(response, max_bytes, place):
+            for event in decoder.feed(chunk):
+                await take(event)
+    except SseTooLarge:
+        raise too_large(max_bytes, place) from None
+
+
+def _is_event_stream(response: httpx.Response) -> bool:
+    kind: str = response.headers.get("content-type", "")
+    return kind.partition(";")[0].strip().lower() == "text/event-stream"
+
+
+def _content(body: Mapping[str, Any] | Form) -> tuple[dict[str, Any], dict[str, str]]:
+    """The body as httpx takes it, and the headers that describe it."""
+    if isinstance(body, Form):
+        files = [(file.name, (file.filename, file.data, file.mime)) for file in body.files]
+        return {"data": dict(body.fields), "files": files}, {}
+    import orjson
+
+    return {"content": orjson.dumps(body)}, {"content-type": "application/json"}
 
 
 def make_ssl_context(environ: Mapping[str, str]) -> ssl.SSLContext:
@@ -225,61 +287,6 @@ def _redirect(url: str, location: str) -> str:
     if new.host != old.host or ((new.scheme, new.port) != (old.scheme, old.port) and not to_https):
         raise HttpFailure(f"{_place(url)} redirected to another host or port, which is not followed; use its address.")
     return str(new)
-
-
-class _Gunzip:
-    """Decodes gzip in steps that never give more than asked for."""
-
-    def __init__(self) -> None:
-        self._member = zlib.decompressobj(wbits=31)
-        self._fed = False
-
-    def decode(self, data: bytes, room_bytes: int) -> bytes:
-        """At most `room_bytes` of text; the caller gives up when it gets them all."""
-        parts: list[bytes] = []
-        while data and room_bytes > 0:
-            if self._member.eof:
-                self._member = zlib.decompressobj(wbits=31)
-            self._fed = True
-            parts.append(self._member.decompress(data, room_bytes))
-            room_bytes -= len(parts[-1])
-            data = self._member.unused_data
-        return b"".join(parts)
-
-    @property
-    def complete(self) -> bool:
-        return self._member.eof or not self._fed
-
-
-async def _read_capped(response: httpx.Response, max_bytes: int, place: str) -> bytes:
-    too_large = HttpFailure(f"The answer of {place} is larger than the limit of {max_bytes} bytes.", too_large=True)
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "", "gzip", "x-gzip"):
-        raise HttpFailure(f"{place} sent its answer in the encoding {encoding[:40]}, which was not asked for.")
-    gunzip = _Gunzip() if "gzip" in encoding else None
-    declared = response.headers.get("content-length", "")
-    if gunzip is None and declared.isdecimal() and int(declared) > max_bytes:
-        raise too_large
-    parts: list[bytes] = []
-    room_bytes = max_bytes + 1
-    async for chunk in _undecoded(response):
-        parts.append(gunzip.decode(chunk, room_bytes) if gunzip else chunk)
-        room_bytes -= len(parts[-1])
-        if room_bytes <= 0:
-            raise too_large
-    if gunzip is not None and not gunzip.complete:
-        raise HttpFailure(f"The connection to {place} was cut before the answer was complete; try again.")
-    return b"".join(parts)
-
-
-def _undecoded(response: httpx.Response) -> AsyncIterable[bytes]:
-    """The body as it comes. `aiter_raw` refuses a body that is already in memory, as a scripted transport's is."""
-    import httpx
-
-    stream = response.stream
-    if not isinstance(stream, httpx.AsyncByteStream):
-        raise TypeError("The transport of an asynchronous client gave a synchronous body.")
-    return stream
 
 
 @contextmanager

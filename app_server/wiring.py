@@ -14,19 +14,27 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from app_server.auth.manager import AuthManager
-from app_server.errors import ConfigurationError
+from app_server.auth.refresh import LoginRefresher
+from app_server.config.schema import ImageGenerationConfig
+from app_server.errors import ConfigurationError, MissingCredentials
 from app_server.extension_api.extension import ExtensionRegistry
-from app_server.extension_api.scopes import AuthSnapshot, TurnScope
+from app_server.extension_api.scopes import AuthSnapshot, ProviderFacts, TurnScope
 from app_server.extension_api.services import ExtensionServices, ImagesEndpoint, ImageSettings
 from app_server.extension_host import ExtensionHost, discover, feature_specs
+from app_server.hooks.config import read_hooks
+from app_server.hooks.tool_hooks import HookSetup
 from app_server.ids import parse_uuid, uuid7
 from app_server.methods import load_registry
 from app_server.methods.account import account_updated
 from app_server.methods.services import Services
 from app_server.net import Net
 from app_server.observability.logging import get_logger
+from app_server.pictures.links import PictureLinks
+from app_server.pictures.listing import Gallery
 from app_server.pictures.prompt import PromptPictures
-from app_server.pictures.store import PictureStore
+from app_server.pictures.quota import MIB, sweep_daily
+from app_server.pictures.reading import PictureReader
+from app_server.pictures.store import FOLDER, PictureStore, Saving
 from app_server.providers.catalog import effective_context_window, model_facts
 from app_server.providers.registry import ProviderRegistry, ProviderWiring
 from app_server.rpc.connection import Core
@@ -50,15 +58,19 @@ class Wiring:
     def __init__(self, app: App, storage: Storage, installation_id: str, tasks: TaskGroup) -> None:
         self._app, self.storage, self.net = app, storage, Net()
         self.auth = AuthManager(app.home, app.options.env, app.clock)
+        self.refresher = LoginRefresher(self.auth, self.net, app.clock, app.options.env, app.hub.clients)
         self.extension_warnings: list[str] = []
         found = discover(app.options.extensions)
         try:
             self.features = RuntimeFeatures((*FEATURES, *feature_specs(found)), app.config.feature_layers)
         except FeatureError as error:
             raise ConfigurationError(str(error)) from error
-        self.config_warnings = config_warnings(app.config.warnings, self.features.current())
+        hooks = read_hooks(app.config, app.home, app.options.cwd)
+        self.config_warnings = (*config_warnings(app.config.warnings, self.features.current()), *hooks.warnings)
         self.providers = ProviderRegistry(app.config.config, self._provider_wiring())
-        self.pictures = PictureStore(app.home, storage.blobs)
+        images = app.config.config.image_generation
+        self.pictures = PictureStore(app.home, storage.blobs, saving=picture_saving(app.home, images), clock=app.clock)
+        self.picture_links = PictureLinks(app.home, app.clock, self.pictures, storage.blobs)
         self.host = ExtensionHost(found, self._extension_services, self._extension_warning)
         self.host.registry(self.features.current())
         deps = ThreadDeps(
@@ -68,14 +80,20 @@ class Wiring:
             urls=PromptPictures(self.pictures),
             moment=self.moment,
             installation_id=installation_id,
+            hooks=HookSetup(hooks=hooks, env=app.options.env),
+            features=lambda settings: self.features.for_thread(settings.project_features, settings.features),
         )
-        self.threads = ThreadManager(storage, open_storage("memory:", app.home), deps, tasks)
+        ephemeral = open_storage("memory:", app.home)
+        self.threads = ThreadManager(storage, ephemeral, deps, tasks)
+        self.gallery = Gallery(storage.log, storage.blobs, self.threads.note, ephemeral=ephemeral.log)
+        if images.retention_days:
+            tasks.start_soon(sweep_daily, self.gallery, app.clock, images.retention_days)
         self.core = Core(services=self._services(), dispatcher=Dispatcher(load_registry()))
 
     def _provider_wiring(self) -> ProviderWiring:
         return ProviderWiring(
             client=self.net.client,
-            credentials=self.auth.login_for,
+            credentials=self.refresher.login_for,
             chatgpt_login=lambda: self.auth.snapshot().is_chatgpt,
             env=self._app.options.env,
             clock=self._app.clock,
@@ -85,11 +103,20 @@ class Wiring:
         images = self._app.config.config.image_generation
         return ExtensionServices(
             pictures=self.pictures,
-            provider=PictureAccess(self.providers, self.auth, images.provider),
+            provider=PictureAccess(self.providers, self.auth, self.refresher, images.provider),
             http=self.net,
             clock=self._app.clock,
             log=get_logger(name),
-            images=ImageSettings(model=images.model, timeout_s=images.timeout_s),
+            images=ImageSettings(
+                model=images.model,
+                timeout_s=images.timeout_s,
+                models=images.models or (),
+                max_references=images.max_references,
+                expose_parameters=images.expose_parameters,
+                partial_images=images.partial_images,
+                heartbeat_s=images.heartbeat_s,
+                max_parallel=images.max_parallel,
+            ),
         )
 
     def _services(self) -> Services:
@@ -105,6 +132,10 @@ class Wiring:
             providers=self.providers,
             auth=self.auth,
             pictures=self.pictures,
+            gallery=self.gallery,
+            picture_reader=PictureReader(self.pictures),
+            picture_links=self.picture_links,
+            http_base=lambda: app.http_base,
             extensions=self.extensions,
             threads=self.threads,
             moment=self.moment,
@@ -143,8 +174,22 @@ class Wiring:
             auth=self.auth.snapshot(self.providers.table(settings.model_provider)),
             provider=provider.facts,
             model=replace(sized, context_window_tokens=effective_context_window(sized)),
+            **self._picture_source(),
         )
         return Moment(scope=scope, provider=provider, executors=tuple(self.host.registry(features).tools.values()))
+
+    def _picture_source(self) -> dict[str, Any]:
+        """Facts and login of the provider that the config names for pictures; nothing without one."""
+        chosen = self._app.config.config.image_generation.provider
+        if chosen is None:
+            return {}
+        if chosen not in self.providers.ids:  # it makes no pictures: the tool's gate names it
+            return {"picture_provider": ProviderFacts(id=chosen)}
+        table = self.providers.table(chosen)
+        return {
+            "picture_provider": self.providers.provider(chosen).facts,
+            "picture_auth": self.auth.snapshot(table),
+        }
 
     def account(self) -> Mapping[str, Any] | None:
         """What a new client is told of a ChatGPT login; None without one."""
@@ -159,34 +204,43 @@ class Wiring:
 class PictureAccess:
     """The `ProviderAccess` of extensions: the provider of the turn, or the one that the config names for pictures."""
 
-    def __init__(self, providers: ProviderRegistry, auth: AuthManager, chosen: str | None) -> None:
-        self._providers, self._auth, self._chosen = providers, auth, chosen
+    def __init__(
+        self, providers: ProviderRegistry, auth: AuthManager, refresher: LoginRefresher, chosen: str | None
+    ) -> None:
+        self._providers, self._auth, self._refresher, self._chosen = providers, auth, refresher, chosen
 
     def auth(self) -> AuthSnapshot:
         return self._auth.snapshot()
 
     async def refresh_login(self, scope: TurnScope) -> bool:
-        """Nothing to refresh yet: a refused login is told as it is."""
-        return False
+        """After a 401: whether there is another login now; an API key and a foreign provider's key have none."""
+        return await self._refresher.refresh(self._providers.table(self._chosen or scope.provider.id))
 
     def images_endpoint(self, scope: TurnScope) -> ImagesEndpoint:
+        """Raises MissingCredentials with what to set, whatever of the settings or the login is wrong."""
         provider_id = self._chosen or scope.provider.id
-        access = self._providers.http_access(provider_id)
+        try:
+            access = self._providers.http_access(provider_id)
+        except ConfigurationError as error:
+            raise MissingCredentials(error.message) from error
         if access is None:
             return ImagesEndpoint(base_url="", headers={}, query={}, offline=True, chatgpt=False, request_max_retries=0)
         table = self._providers.table(provider_id)
         return ImagesEndpoint(
             base_url=access.base_url,
-            headers={
-                **access.headers,
-                "originator": scope.originator,
-                "x-codex-image-turn-id": scope.turn_id,
-            },
+            headers={**access.headers, "originator": scope.originator},
             query=access.query_params,
             offline=False,
             chatgpt=table.requires_openai_auth and self._auth.snapshot(table).is_chatgpt,
             request_max_retries=access.request_max_retries,
+            image_api=table.image_api,
         )
+
+
+def picture_saving(home: Path, images: ImageGenerationConfig) -> Saving:
+    """Where pictures are saved; a relative folder is one of the home."""
+    root = home / Path(images.save_dir or FOLDER).expanduser()
+    return Saving(root=root, name_template=images.name_template, quota_bytes=images.quota_mb * MIB)
 
 
 def config_warnings(warnings: tuple[str, ...], features: FeatureSet) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ _CURRENT = """
     mcp_lazy_stdio_startup mcp_oauth_refresh_coordination mcp_tool_list_changed memories mentions_v2
     model_catalog_in_context multi_agent multi_agent_mode multi_agent_v2 multi_agent_v2_dynamic_tools
     multi_env_copy_file network_proxy non_prefixed_mcp_tool_names nonfatal_clock_read_errors
-    omit_app_server_notification_media omit_skill_descriptions output_token_replay personality
+    omit_skill_descriptions output_token_replay personality
     plugin_discovery_prefetch plugin_hooks plugin_sharing plugins powershell_shell_version
     prediction_preserve_parent_tools prefer_mxc prevent_idle_sleep psp realtime_conversation
     reasoning_effort_override recommended_plugins remote_compaction_v2 remote_control remote_models
@@ -51,7 +51,7 @@ _CURRENT = """
     tool_search_always_defer_mcp_tools tool_suggest transcript_v2 tui_app_server tui_extensions_statusline
     tui_multi_backend tui_workspace ultrafast_mode unavailable_dummy_tools unbounded_connection_retries undo
     unified_exec unified_exec_tty unified_exec_zsh_fork unified_image_budget untrusted_as_tool_output
-    use_agent_identity use_legacy_landlock use_linux_sandbox_bwrap use_xaa view_image wake_on_agent_messages
+    use_agent_identity use_legacy_landlock use_linux_sandbox_bwrap use_xaa wake_on_agent_messages
     web_search_cached web_search_request windows_sandbox_service workspace_dependencies
     workspace_owner_usage_nudge worktrees write_stdin_approval
 """

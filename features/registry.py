@@ -24,6 +24,20 @@ FEATURES: tuple[FeatureSpec, ...] = (
         description="The image_gen.imagegen tool, run by this server, in place of the provider's hosted tool.",
         requires=("image_generation",),
     ),
+    FeatureSpec(
+        key="omit_app_server_notification_media",
+        stage=Stage.UNDER_DEVELOPMENT,
+        default=False,
+        title="Notifications without media",
+        description="Live messages name pictures by path and never hold their bytes, whatever the client takes.",
+    ),
+    FeatureSpec(
+        key="view_image",
+        stage=Stage.STABLE,
+        default=True,
+        title="Looking at picture files",
+        description="The view_image tool, with which the model looks at a picture file of this machine.",
+    ),
 )
 
 index_specs(FEATURES)  # two rows with one key must fail at import, with both titles

@@ -7,11 +7,12 @@
     none of these                             → nothing is sent
 
 Everything is asked anew each time, so a login or logout, here or by another program, counts from the next request on.
-`methods/account` changes the login, `bootstrap` hands this to the providers; no network is used.
+`methods/account` changes the login, `refresh.py` renews it and hands it to the providers; no network is used here.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,14 +40,26 @@ class _Login:
     expires_at_s: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldTokens:
+    """The ChatGPT tokens at hand, for `refresh.py`. `keeper`: the client that handed them over, while it is there."""
+
+    handed_over: bool
+    access_token: str = field(repr=False)
+    account_id: str | None = None
+    expires_at_s: int | None = None
+    keeper: object | None = None
+
+
 class AuthManager:
     """One per process. `env` is asked at every call; `clock` tells whether a token has run out."""
 
     def __init__(self, home: Path, env: Mapping[str, str], clock: Clock | None = None) -> None:
-        self._path = home / AUTH_FILE
+        self.path = home / AUTH_FILE
         self._env = env
         self._clock = clock or SystemClock()
         self._handed_over: _Login | None = None
+        self._keeper: weakref.ref[object] | None = None
 
     def snapshot(self, provider: ProviderConfig | None = None) -> AuthSnapshot:
         """The login as others may see it.
@@ -105,11 +118,16 @@ class AuthManager:
         key = key.strip()
         if not key or not key.isascii() or not key.isprintable() or " " in key:
             raise ConfigurationError("The API key is empty or has characters that no key has; copy it again.")
-        write_auth(self._path, StoredAuth(mode=AuthMode.API_KEY, api_key=key))
+        write_auth(self.path, StoredAuth(mode=AuthMode.API_KEY, api_key=key))
         self._handed_over = None
 
-    def login_tokens(self, access_token: str, account_id: str, plan: str | None = None) -> None:
-        """Use ChatGPT tokens that the client keeps and renews. Never written; they count before `auth.json`."""
+    def login_tokens(
+        self, access_token: str, account_id: str, plan: str | None = None, *, keeper: object | None = None
+    ) -> None:
+        """Use ChatGPT tokens that the client keeps and renews. Never written; they count before `auth.json`.
+
+        keeper: the connection of that client, held weakly; it is asked first when the tokens are refused.
+        """
         access_token = access_token.strip()
         if not access_token:
             raise ConfigurationError("The access token is empty; hand over the token of a ChatGPT login.")
@@ -121,16 +139,33 @@ class AuthManager:
             claims=TokenClaims(email=claims.email, plan=plan or claims.plan, user_id=claims.user_id),
             expires_at_s=claims.expires_at_s,
         )
+        self._keeper = weakref.ref(keeper) if keeper is not None else None
+
+    def tokens(self, provider: ProviderConfig | None = None) -> HeldTokens | None:
+        """The ChatGPT tokens at hand; None without such a login, and for a provider that does not sign with it."""
+        if provider is not None and not _signs_with_login(provider):
+            return None
+        login = self._login()
+        if login is None or login.mode is AuthMode.API_KEY:
+            return None
+        handed_over = login.mode is AuthMode.CHATGPT_AUTH_TOKENS
+        return HeldTokens(
+            handed_over=handed_over,
+            access_token=login.access_token,
+            account_id=login.account_id,
+            expires_at_s=login.expires_at_s,
+            keeper=self._keeper() if handed_over and self._keeper is not None else None,
+        )
 
     def logout(self) -> bool:
         """Forget the login, in memory and on disk; whether there was one."""
         handed_over, self._handed_over = self._handed_over, None
-        return delete_auth(self._path) or handed_over is not None
+        return delete_auth(self.path) or handed_over is not None
 
     def _login(self) -> _Login | None:
         if self._handed_over is not None:
             return self._handed_over
-        stored = read_auth(self._path)
+        stored = read_auth(self.path)
         if stored is None:
             return None
         if stored.mode is AuthMode.CHATGPT and stored.tokens is not None:
@@ -152,7 +187,7 @@ class AuthManager:
         variable = f"set the environment variable {OPENAI_API_KEY}, or " if provider.id == "openai" else ""
         message = (
             f"The provider {provider.id} needs an OpenAI login; {variable}log in with account/login/start, "
-            f"or put a login into {self._path}."
+            f"or put a login into {self.path}."
         )
         raise MissingCredentials(message)
 
@@ -163,7 +198,7 @@ class AuthManager:
 
     def _refuse_expired(self, login: _Login) -> None:
         if login.expires_at_s is not None and login.expires_at_s * 1000 <= self._clock.now_ms():
-            keeper = "the client" if login.mode is AuthMode.CHATGPT_AUTH_TOKENS else str(self._path)
+            keeper = "the client" if login.mode is AuthMode.CHATGPT_AUTH_TOKENS else str(self.path)
             message = f"The ChatGPT login of {keeper} has expired; log in again with account/login/start."
             raise MissingCredentials(message)
 
@@ -178,6 +213,10 @@ class ProviderLogin:
     def headers(self) -> dict[str, str]:
         """Authorization and account headers as of now, without the provider's own. Raises as `credentials_for`."""
         return login_headers(self.provider, self.manager.credentials_for(self.provider))
+
+
+def _signs_with_login(provider: ProviderConfig) -> bool:
+    return provider.requires_openai_auth and not (provider.env_key or provider.experimental_bearer_token)
 
 
 def _chatgpt(tokens: StoredTokens) -> _Login:

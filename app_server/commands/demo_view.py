@@ -127,7 +127,7 @@ class View:
         self._end_text()
         self._out.flush()
         for line in filter(None, lines):
-            self._err.write(_printable(line) + "\n")
+            self._err.write(printable(line) + "\n")
         self._err.flush()
 
     def _text(self, item_id: str, delta: str) -> None:
@@ -135,7 +135,7 @@ class View:
             self._end_text()
         self._erase_progress()
         self._texts[item_id] = self._texts.get(item_id, "") + delta
-        self._out.write(_printable(delta))
+        self._out.write(printable(delta))
         self._out.flush()
         self._mid_line = not self._texts[item_id].endswith("\n")
 
@@ -164,7 +164,7 @@ class View:
 
     def _line(self, text: str) -> None:
         self._end_text()
-        self._out.write(_printable(text) + "\n")
+        self._out.write(printable(text) + "\n")
         self._out.flush()
 
     def _end_text(self) -> None:
@@ -222,6 +222,6 @@ def facts(item: Mapping[str, Any]) -> str:
     return f"{width}×{height}, {math.ceil(int(size_bytes or 0) / 1024)} KB"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text of others without control characters: a model must not steer the terminal."""
     return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) != "Cc")

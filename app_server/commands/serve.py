@@ -45,8 +45,10 @@ async def _serve(app: App, address: ListenAddress) -> None:
 
 async def _listen(app: App, address: ListenAddress) -> None:
     async with serve_websocket(
-        address.host, address.port, app.serve, routes={}, ready=lambda: not app.draining
+        address.host, address.port, app.serve, routes={}, signed_routes={PICTURE_ROUTE: app.picture},
+        ready=lambda: not app.draining,
     ) as bound:
+        app.http_base = f"http://{bound.authority}"
         sys.stderr.write(f"app-server: {listen_banner(bound)}\n")
         sys.stderr.flush()
         await anyio.sleep_forever()

@@ -12,6 +12,7 @@ from app_server.config.schema import (
     Config,
     ImageGenerationConfig,
     ProviderConfig,
+    ServerConfig,
     TomlTable,
 )
 
@@ -19,6 +20,7 @@ NO_ADDRESS = 'model_providers.{name} has no base_url; write base_url = "https://
 
 _PROVIDER_KEYS = {spec.path[2]: spec for spec in KEYS if spec.path[0] == "model_providers"}
 _IMAGE_KEYS = {spec.path[1]: spec for spec in KEYS if spec.path[0] == "image_generation"}
+_SERVER_KEYS = {spec.path[1] for spec in KEYS if spec.path[0] == "server"}
 _TOP_KEYS = {spec.key: spec for spec in KEYS if len(spec.path) == 1}
 
 
@@ -28,8 +30,11 @@ def build_config(values: TomlTable) -> Config:
     images: dict[str, Any] = {
         key: value for key, value in values.get("image_generation", {}).items() if key in _IMAGE_KEYS
     }
-    if "timeout_s" in images:
-        images["timeout_s"] = float(images["timeout_s"])
+    for key, value in images.items():
+        if _IMAGE_KEYS[key].kind is Kind.SECONDS:
+            images[key] = float(value)
+        elif _IMAGE_KEYS[key].kind is Kind.TEXTS:
+            images[key] = tuple(value)
     providers = {
         name: _provider(name, table)
         for name, table in values.get("model_providers", {}).items()
@@ -39,6 +44,7 @@ def build_config(values: TomlTable) -> Config:
         **top,
         model_providers=MappingProxyType(providers),
         image_generation=ImageGenerationConfig(**images),
+        server=ServerConfig(**{key: value for key, value in values.get("server", {}).items() if key in _SERVER_KEYS}),
         raw=MappingProxyType(dict(values)),
     )
 

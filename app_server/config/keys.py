@@ -6,7 +6,7 @@ defaults with those of the dataclasses in `schema.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from types import MappingProxyType
 from app_server.config.schema import NO_STRINGS
 from features.registry import FEATURES
 
-Plain = str | int | float | bool | Mapping[str, str]
+Plain = str | int | float | bool | Mapping[str, str] | Sequence[str]
 
 
 class Kind(StrEnum):
@@ -27,6 +27,8 @@ class Kind(StrEnum):
     SECONDS = auto()
     CHOICE = auto()
     STRINGS = auto()
+    TEXTS = auto()
+    NAME_TEMPLATE = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +41,12 @@ class KeySpec:
     default: Plain | None = None
     example: Plain | None = None
     minimum: int = 0
+    maximum: int | None = None
     choices: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=lambda: NO_STRINGS)
     """Values that were valid once or elsewhere, each with what to write now."""
+    placeholders: tuple[str, ...] = ()
+    """What may stand in braces in a template."""
     table_member: str = ""
     """Where a choice may also be a table: its only member."""
 
@@ -139,10 +144,93 @@ _IMAGES = (
         doc="Model that draws the pictures.",
     ),
     KeySpec(
+        key="image_generation.models",
+        kind=Kind.TEXTS,
+        example=["gpt-image-2", "gpt-image-1-mini"],
+        doc="Image models that may be asked for beside it, where expose_parameters is on; unset: none.",
+    ),
+    KeySpec(
+        key="image_generation.expose_parameters",
+        kind=Kind.FLAG,
+        default=False,
+        doc="Let the chat model choose size, quality, number, background, format, mask and image model.",
+    ),
+    KeySpec(
+        key="image_generation.max_references",
+        kind=Kind.COUNT,
+        default=5,
+        minimum=1,
+        maximum=16,
+        doc="Pictures that one edit may name, by path or by handle: 1 to 16.",
+    ),
+    KeySpec(
+        key="image_generation.max_parallel",
+        kind=Kind.COUNT,
+        default=4,
+        minimum=1,
+        doc="Picture requests of one turn that run at a time.",
+    ),
+    KeySpec(
+        key="image_generation.partial_images",
+        kind=Kind.COUNT,
+        default=0,
+        maximum=3,
+        doc="Unfinished pictures to show while one is made, 0 to 3, where the backend sends them.",
+    ),
+    KeySpec(
+        key="image_generation.heartbeat_s",
+        kind=Kind.SECONDS,
+        default=5.0,
+        doc="Seconds between two signs of life while a picture is made, for clients that ask for them.",
+    ),
+    KeySpec(
         key="image_generation.timeout_s",
         kind=Kind.SECONDS,
         default=600.0,
         doc="Seconds after which a picture request is given up.",
+    ),
+    KeySpec(
+        key="image_generation.save_dir",
+        kind=Kind.TEXT,
+        example="~/Pictures/app-server",
+        doc="Folder that generated pictures are saved in, absolute, from ~ or from the home; unset: generated_images.",
+    ),
+    KeySpec(
+        key="image_generation.name_template",
+        kind=Kind.NAME_TEMPLATE,
+        default="{thread}/{call}",
+        placeholders=("thread", "call", "date", "slug"),
+        doc="Names below that folder, without suffix: {thread}, {call}, {date} and {slug} (words of the prompt).",
+    ),
+    KeySpec(
+        key="image_generation.quota_mb",
+        kind=Kind.COUNT,
+        default=0,
+        doc="MiB of saved pictures from which on no new one is asked for, until some are deleted; 0: no limit.",
+    ),
+    KeySpec(
+        key="image_generation.retention_days",
+        kind=Kind.COUNT,
+        default=0,
+        doc="Days after which a generated picture is removed, from its thread as well; 0: kept for ever.",
+    ),
+)
+
+_SERVER = (
+    KeySpec(
+        key="server.inline_images",
+        kind=Kind.CHOICE,
+        choices=("live", "always", "never"),
+        default="live",
+        doc="Pictures inside live messages: live (where the client can take it), always (try every client) or never.",
+    ),
+    KeySpec(
+        key="server.inline_images_max_mb",
+        kind=Kind.COUNT,
+        default=100,
+        minimum=1,
+        maximum=200,
+        doc="MiB of the largest message with a picture in it, 1 to 200; a larger one has the path and a thumbnail.",
     ),
 )
 
@@ -246,6 +334,13 @@ _PROVIDERS = (
         example=True,
     ),
     KeySpec(
+        key="model_providers.*.image_api",
+        kind=Kind.CHOICE,
+        choices=("auto", "json", "multipart"),
+        default="auto",
+        doc="How pictures are sent for an edit: json, multipart, or auto (json for a ChatGPT login, else multipart).",
+    ),
+    KeySpec(
         key="model_providers.*.namespace_tools",
         kind=Kind.FLAG,
         doc="Whether its API takes tools of type namespace; unset: only with requires_openai_auth.",
@@ -253,4 +348,4 @@ _PROVIDERS = (
     ),
 )
 
-KEYS: tuple[KeySpec, ...] = (*_TOP, *_FEATURES, *_IMAGES, *_PROVIDERS)
+KEYS: tuple[KeySpec, ...] = (*_TOP, *_FEATURES, *_IMAGES, *_SERVER, *_PROVIDERS)

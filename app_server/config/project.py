@@ -1,6 +1,7 @@
 """The settings that a repository brings along (`.codex/config.toml`), and what it may not decide.
 
-    never        who receives the conversation and signs for it: providers, addresses, logins, telemetry
+    never        who receives the conversation and signs for it: providers, addresses, logins, telemetry; where
+                 pictures are kept and for how long
     if trusted   what tools may do: approvals, sandbox, servers and hooks to start;
                  trusted = [projects."<folder>"] trust_level = "trusted" in the user's own config.toml
     always       everything else: model, effort, features, pictures
@@ -21,9 +22,10 @@ PROJECT_FILE = Path(".codex", "config.toml")
 _NEVER = """
     chatgpt_base_url cli_auth_credentials_store cloud experimental_realtime_webrtc_call_base_url
     experimental_realtime_ws_base_url experimental_thread_store_endpoint forced_chatgpt_workspace_id
-    forced_login_method image_generation.provider log_dir mcp_oauth_callback_port mcp_oauth_callback_url
+    forced_login_method image_generation.name_template image_generation.provider image_generation.quota_mb
+    image_generation.retention_days image_generation.save_dir log_dir mcp_oauth_callback_port mcp_oauth_callback_url
     mcp_oauth_credentials_store model_provider model_providers notify openai_base_url oss_provider otel
-    preferred_auth_method profile profiles projects sqlite_home
+    preferred_auth_method profile profiles projects server sqlite_home
 """
 _IF_TRUSTED = """
     allow_login_shell approval_policy approvals_reviewer apps default_permissions hooks marketplaces mcp_servers
@@ -34,13 +36,13 @@ NEVER: frozenset[tuple[str, ...]] = frozenset(tuple(key.split(".")) for key in _
 IF_TRUSTED: frozenset[tuple[str, ...]] = frozenset((key,) for key in _IF_TRUSTED.split())
 
 
-def project_files(cwd: Path, home: Path) -> tuple[Path, ...]:
+def project_files(cwd: Path, home: Path, file: Path = PROJECT_FILE) -> tuple[Path, ...]:
     """Existing project files from the git repository's root down to `cwd`; outside of a repository only that of `cwd`.
 
     The server's own home is no project, even where it lies on the way.
     """
-    own = (home / PROJECT_FILE.name).resolve()
-    candidates = (folder / PROJECT_FILE for folder in reversed(_up_to_root(cwd.absolute())))
+    own = (home / file.name).resolve()
+    candidates = (folder / file for folder in reversed(_up_to_root(cwd.absolute())))
     return tuple(path for path in candidates if path.is_file() and path.resolve() != own)
 
 
@@ -56,7 +58,7 @@ def allowed(path: Path, values: TomlTable, user: TomlTable) -> tuple[dict[str, A
     warnings = []
     if never:
         warnings.append(
-            f"{path}: {_names(never)} ignored: a repository must not redirect your credentials; "
+            f"{path}: {_names(never)} ignored: a repository must not redirect your credentials or files; "
             "set it in your own config.toml."
         )
     if guarded:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 TomlTable = Mapping[str, Any]
 """A table as `tomllib` or a client's JSON gives it."""
@@ -44,6 +44,7 @@ class ProviderConfig:
     supports_websockets: bool = False
     """Read for the sake of files shared with the reference; requests go over HTTP in any case."""
     image_generation: bool | None = None
+    image_api: str = "auto"
     namespace_tools: bool | None = None
 
     @property
@@ -58,7 +59,25 @@ class ImageGenerationConfig:
 
     provider: str | None = None
     model: str = "gpt-image-2"
+    models: tuple[str, ...] | None = None
+    expose_parameters: bool = False
+    max_references: int = 5
+    max_parallel: int = 4
+    partial_images: int = 0
+    heartbeat_s: float = 5.0
     timeout_s: float = 600.0
+    save_dir: str | None = None
+    name_template: str = "{thread}/{call}"
+    quota_mb: int = 0
+    retention_days: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """The `[server]` table: what clients get."""
+
+    inline_images: Literal["live", "always", "never"] = "live"
+    inline_images_max_mb: int = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +98,7 @@ class Config:
     model_providers: Mapping[str, ProviderConfig] = field(default_factory=lambda: MappingProxyType({}))
     """The user's own providers; a reserved id is never among them."""
     image_generation: ImageGenerationConfig = ImageGenerationConfig()
+    server: ServerConfig = ServerConfig()
     raw: TomlTable = field(default_factory=lambda: NO_VALUES, repr=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ def unknown_keys(values: TomlTable) -> Iterator[tuple[str, str | None]]:
     for key, value in values.items():
         if (key,) not in _SPECS and (key,) not in _TABLES and key not in TOP_LEVEL:
             yield key, _nearest(key, ())
-        elif key == "image_generation" and isinstance(value, Mapping):
+        elif key in ("image_generation", "server") and isinstance(value, Mapping):
             yield from _unknown_members(value, (key,), (key,), frozenset())
         elif key == "model_providers" and isinstance(value, Mapping):
             for name, table in value.items():
@@ -106,14 +107,23 @@ def _problem(spec: KeySpec, value: Any) -> str | None:
         case Kind.URL:
             right, write = _is_url(value), 'write an address such as "https://gateway.example.com/v1"'
         case Kind.COUNT:
-            right = isinstance(value, int) and not isinstance(value, bool) and value >= spec.minimum
-            write = f"write a whole number of {spec.minimum} or more, without quotes"
+            most = spec.maximum if spec.maximum is not None else float("inf")
+            right = isinstance(value, int) and not isinstance(value, bool) and spec.minimum <= value <= most
+            span = f"of {spec.minimum} or more" if spec.maximum is None else f"from {spec.minimum} to {spec.maximum}"
+            write = f"write a whole number {span}, without quotes"
         case Kind.SECONDS:
             right = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
             write = "write a number of seconds above 0, without quotes"
         case Kind.STRINGS:
             right = isinstance(value, Mapping) and all(isinstance(member, str) for member in value.values())
             write = 'write a table of texts such as { name = "value" }'
+        case Kind.TEXTS:
+            right = isinstance(value, list) and all(isinstance(one, str) and one.strip() for one in value)
+            write = 'write a list of texts such as ["one", "two"]'
+        case Kind.NAME_TEMPLATE:
+            right = isinstance(value, str) and is_name_template(value, spec.placeholders)
+            names = " ".join(f"{{{name}}}" for name in spec.placeholders)
+            write = f"write a relative name such as \"{spec.default}\", with no other placeholders than {names}"
         case Kind.CHOICE:
             return _wrong_choice(spec, value)
     if right:
@@ -143,6 +153,16 @@ def _is_url(value: Any) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not any(map(str.isspace, value))
+
+
+def is_name_template(text: str, placeholders: tuple[str, ...]) -> bool:
+    """Whether `text` names a file below a folder: known placeholders, `/` between parts, no part empty or climbing."""
+    try:
+        pieces = [piece[1:] for piece in string.Formatter().parse(text)]
+    except ValueError:
+        return False
+    known = all(name is None or (name in placeholders and not form and not turned) for name, form, turned in pieces)
+    return known and "\\" not in text and all(part.strip(". ") for part in text.split("/"))
 
 
 def _is_number(value: Any) -> bool:

@@ -8,6 +8,8 @@ from app_server.extension_api.services import (
     CheckedPicture,
     ExtensionItem,
     ExtensionServices,
+    Form,
+    FormFile,
     Http,
     HttpAnswer,
     HttpFailure,
@@ -38,9 +40,9 @@ from app_server.protocol.items import ImageGenerationItem, ImageViewItem
 
 __all__ = [
     "AuthSnapshot", "CheckedPicture", "Clock", "Content", "Contributions", "Exposure", "Extension", "ExtensionItem",
-    "ExtensionRegistry", "ExtensionServices", "ExtensionState", "Hidden", "Http", "HttpAnswer", "HttpFailure",
-    "ImageGenerationItem", "ImageSettings", "ImageViewItem", "ImagesEndpoint", "Items", "Log", "MissingCredentials",
-    "ModelFacts", "PictureContent", "PictureRef", "PictureRejected", "Pictures", "ProviderAccess", "ProviderFacts",
-    "SavedPicture", "TextContent", "ToolCall", "ToolExecutor", "ToolFailure", "ToolName", "ToolOutput", "ToolSpec",
-    "TurnScope", "Visible",
+    "ExtensionRegistry", "ExtensionServices", "ExtensionState", "Form", "FormFile", "Hidden", "Http", "HttpAnswer",
+    "HttpFailure", "ImageGenerationItem", "ImageSettings", "ImageViewItem", "ImagesEndpoint", "Items", "Log",
+    "MissingCredentials", "ModelFacts", "PictureContent", "PictureRef", "PictureRejected", "Pictures",
+    "ProviderAccess", "ProviderFacts", "SavedPicture", "TextContent", "ToolCall", "ToolExecutor", "ToolFailure",
+    "ToolName", "ToolOutput", "ToolSpec", "TurnScope", "Visible",
 ]  # fmt: skip

@@ -39,6 +39,8 @@ class ProviderFacts:
     """Whether its API takes tools of type `namespace`; else a namespaced tool becomes `<namespace>__<name>`."""
     api_key_pictures: bool = False
     """Whether pictures work with an API key or no login, not only with a ChatGPT login."""
+    hosted_tools: bool = True
+    """Whether it runs tools itself, inside its answers, such as the hosted image tool."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

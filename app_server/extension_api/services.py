@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,8 +10,10 @@ from typing import Any, Protocol
 from app_server.clock import Clock
 from app_server.extension_api.scopes import AuthSnapshot, TurnScope
 from app_server.extension_api.tools import PictureRef
-from app_server.net import HttpAnswer as HttpAnswer
-from app_server.net import HttpFailure as HttpFailure
+from app_server.net_answers import Form as Form
+from app_server.net_answers import FormFile as FormFile
+from app_server.net_answers import HttpAnswer as HttpAnswer
+from app_server.net_answers import HttpFailure as HttpFailure
 from app_server.protocol.items import ImageGenerationItem, ImageViewItem
 
 ExtensionItem = ImageGenerationItem | ImageViewItem
@@ -50,8 +52,16 @@ class Pictures(Protocol):
         """Type by magic number, dimensions, alpha, limits. Raises PictureRejected."""
         ...
 
-    async def save_generated(self, picture: CheckedPicture, *, thread_id: str, call_id: str) -> SavedPicture:
-        """Save as `<home>/generated_images/<thread>/<call><suffix>`: atomic, never over a file. Raises OSError."""
+    async def require_room(self) -> None:
+        """Ask before a picture is paid for. Raises PictureRejected when the quota is used up, with what to do."""
+        ...
+
+    async def save_generated(
+        self, picture: CheckedPicture, *, thread_id: str, call_id: str, prompt: str = ""
+    ) -> SavedPicture:
+        """Save as the settings name it, `<thread>/<call><suffix>` at first: atomic, never over a file. Raises OSError.
+
+        `prompt` gives the words of a name that has some."""
         ...
 
     async def keep(self, picture: CheckedPicture, *, thread_id: str) -> PictureRef:
@@ -118,6 +128,8 @@ class ImagesEndpoint:
     chatgpt: bool
     """True when the login is ChatGPT: edits go as JSON; else the public API, which wants multipart."""
     request_max_retries: int
+    image_api: str = "auto"
+    """How edits are sent: `json`, `multipart`, or `auto`, which goes by the login."""
 
 
 class ProviderAccess(Protocol):
@@ -135,7 +147,7 @@ class ProviderAccess(Protocol):
 
 
 class Http(Protocol):
-    """The process's one HTTP client, for whole answers."""
+    """The process's one HTTP client. Redirects of a POST are not followed; `timeout_s` bounds all of an exchange."""
 
     async def post_json(
         self,
@@ -147,7 +159,42 @@ class Http(Protocol):
         timeout_s: float,
         max_bytes: int,
     ) -> HttpAnswer:
-        """POST JSON and read the whole answer; redirects are not followed. Raises HttpFailure."""
+        """POST JSON and read the whole answer. Raises HttpFailure."""
+        ...
+
+    async def post_multipart(
+        self,
+        url: str,
+        form: Form,
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, str],
+        timeout_s: float,
+        max_bytes: int,
+    ) -> HttpAnswer:
+        """POST a form with files and read the whole answer. Raises HttpFailure."""
+        ...
+
+    async def post_events(
+        self,
+        url: str,
+        body: Mapping[str, Any] | Form,
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, str],
+        timeout_s: float,
+        max_bytes: int,
+        on_event: Callable[[bytes], Awaitable[None]],
+    ) -> HttpAnswer:
+        """POST and hand over the `data` of each server-sent event of a good answer, whose `body` is then empty.
+
+        An answer that is no event stream comes whole. Raises HttpFailure."""
+        ...
+
+    async def fetch(self, url: str, *, max_bytes: int, timeout_s: float, allowed_host: str | None = None) -> HttpAnswer:
+        """GET an address that came from outside: no redirect to another host, no private address but `allowed_host`.
+
+        Raises HttpFailure."""
         ...
 
 
@@ -167,6 +214,18 @@ class ImageSettings:
     model: str = "gpt-image-2"
     timeout_s: float = 600.0
     """Total deadline of one call, retries included."""
+    models: tuple[str, ...] = ()
+    """Models that the tool may be asked for beside `model`."""
+    max_references: int = 5
+    """Pictures that one edit may name, by path or by handle."""
+    expose_parameters: bool = False
+    """Whether the model may choose size, quality, number, background, format, mask and image model."""
+    partial_images: int = 0
+    """Unfinished pictures to show while one is made, where the backend sends them."""
+    heartbeat_s: float = 5.0
+    """Time between two signs of life while a picture is made."""
+    max_parallel: int = 4
+    """Calls of one turn that run at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,9 @@ async def account_login_start(ctx: Context, params: LoginAccountParams) -> dict[
             auth.login_api_key(key.api_key)
             kind = "apiKey"
         case ChatgptAuthTokensLoginAccountParams() as tokens:
-            auth.login_tokens(tokens.access_token, tokens.chatgpt_account_id, tokens.chatgpt_plan_type)
+            auth.login_tokens(
+                tokens.access_token, tokens.chatgpt_account_id, tokens.chatgpt_plan_type, keeper=ctx.connection
+            )
             kind = "chatgptAuthTokens"
         case other:
             raise NotSupported(

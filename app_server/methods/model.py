@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from app_server.errors import InvalidRequest
-from app_server.extension_api.tools import Hidden
-from app_server.methods.services import Context
+from app_server.methods.services import Context, Services
 from app_server.protocol.model import Model, ModelListParams, ModelProviderCapabilitiesReadParams, ReasoningEffortOption
 from app_server.providers.catalog import ModelEntry, default_model, list_models
 from app_server.rpc.registry import method
 from app_server.threads.paging import invalid_cursor, page_limit
-from app_server.tools.hosted import hosted_exposure
+from app_server.tools.hosted import STANDALONE_IMAGEGEN
+from app_server.tools.planning import ToolPlan, plan_tools
 from app_server.turns.context import Settings
+
+HOSTED_TOOL: Final = "image_generation"
+"""The name under which a plan speaks of the provider's own image tool."""
 
 
 @method("model/list", ModelListParams)
@@ -31,13 +34,29 @@ async def model_list(ctx: Context, params: ModelListParams) -> dict[str, Any]:
 @method("modelProvider/capabilities/read", ModelProviderCapabilitiesReadParams)
 async def model_provider_capabilities_read(ctx: Context, params: ModelProviderCapabilitiesReadParams) -> dict[str, Any]:
     """What a new thread would be offered here and now: login, flags, provider and model included."""
-    services = ctx.services
+    reason = no_pictures_reason(plan_here_and_now(ctx.services, ctx.session.client_name))
+    return {"imageGeneration": reason is None, "webSearch": False, "imageGenerationReason": reason}
+
+
+def plan_here_and_now(services: Services, originator: str) -> ToolPlan:
+    """The tools that a new thread would be offered in this moment."""
     config = services.config.config
     provider = config.model_provider
     model = config.model or default_model(provider)
     settings = Settings(model=model, model_provider=provider, cwd=str(services.cwd))
-    scope = services.moment("", "", settings, ctx.session.client_name).scope
-    return {"imageGeneration": not isinstance(hosted_exposure(scope), Hidden), "webSearch": False}
+    moment = services.moment("", "", settings, originator)
+    return plan_tools(moment.executors, moment.scope)
+
+
+def no_pictures_reason(plan: ToolPlan) -> str | None:
+    """The first gate that says no to pictures; None when the standalone or the hosted tool is offered.
+
+    The standalone tool's reason goes first where it is loaded: it is the one that would be used."""
+    hidden = {each.tool: each.reason for each in plan.hidden}
+    standalone, hosted = hidden.get(str(STANDALONE_IMAGEGEN)), hidden.get(HOSTED_TOOL)
+    if hosted is None or any(executor.name == STANDALONE_IMAGEGEN for executor in plan.routes.values()):
+        return None
+    return standalone or hosted
 
 
 def page_offset(cursor: str | None, count: int) -> int:

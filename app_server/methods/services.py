@@ -12,6 +12,9 @@ from app_server.clock import Clock
 from app_server.config.layers import LoadedConfig
 from app_server.extension_api.extension import ExtensionRegistry
 from app_server.extension_api.services import Pictures
+from app_server.pictures.links import PictureLinks
+from app_server.pictures.listing import Gallery
+from app_server.pictures.reading import PictureReader
 from app_server.providers.registry import ProviderRegistry
 from app_server.rpc.context import RequestContext
 from app_server.rpc.hub import Hub
@@ -36,6 +39,11 @@ class Services:
     providers: ProviderRegistry
     auth: AuthManager
     pictures: Pictures
+    gallery: Gallery
+    picture_reader: PictureReader
+    picture_links: PictureLinks
+    http_base: Callable[[], str | None]
+    """`http://host:port` of the websocket listener, or None without one."""
     extensions: Callable[[FeatureSet], ExtensionRegistry]
     threads: ThreadManager
     moment: Callable[[str, str, Settings, str], Moment]

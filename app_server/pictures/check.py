@@ -91,7 +91,7 @@ def _decode(data: bytes, kind: PictureType, max_pixels: int) -> tuple[int, int, 
     try:
         if kind is WEBP:  # its decoder takes memory for the whole canvas as soon as it is opened
             _within(_webp_size(data), max_pixels)
-        with _open(data, kind) as image:
+        with open_picture(data, kind) as image:
             _within(image.size, max_pixels)
             image.load()
             return (*image.size, _uses_alpha(image))
@@ -103,7 +103,8 @@ def _decode(data: bytes, kind: PictureType, max_pixels: int) -> tuple[int, int, 
         raise PictureRejected(f"it begins like a {kind.title} picture but is damaged or cut off") from error
 
 
-def _open(data: bytes, kind: PictureType) -> ImageFile:
+def open_picture(data: bytes, kind: PictureType) -> ImageFile:
+    """The picture, its header read and nothing decoded. Raises what Pillow does, and PictureRejected for a huge GIF."""
     from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # lazily, see above
 
     stream = io.BytesIO(data)

@@ -1,4 +1,5 @@
-"""Owns how a picture becomes a file: a safe bounded name, written whole or not at all, never over another file.
+"""Owns how a picture becomes a file: a safe bounded name from a template, written whole or not at all, never over
+another file.
 
 Blocking; knows no thread, store or protocol. `store.py` calls it in a worker thread.
 """
@@ -8,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import stat
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 MAX_STEM: Final = 120
+MAX_SLUG: Final = 40
 MAX_TRIES: Final = 1000
 _SAFE: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
@@ -27,13 +31,29 @@ def file_stem(name: str) -> str:
     return f"{stem[: MAX_STEM - 9]}-{tail}"
 
 
-def write_new(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
-    """Write `<folder>/<stem><suffix>`, or `<stem>-2<suffix>` and so on where a name is taken; returns the path.
+def slug(text: str) -> str:
+    """The first words of a text as part of a name: `a-red-fox-in-the-snow`; without any, `picture`."""
+    words = re.findall(r"[a-z0-9]+", text[:400].lower())
+    return "-".join(words)[:MAX_SLUG].strip("-") or "picture"
+
+
+def saved_name(template: str, facts: Mapping[str, str]) -> tuple[str, ...]:
+    """The parts of a name below the root, folders first: the template filled in, each part made safe."""
+    return tuple(file_stem(part.format_map(facts)) for part in template.split("/"))
+
+
+def write_new(root: Path, name: Sequence[str], suffix: str, data: bytes) -> Path:
+    """Write `<root>/<name…><suffix>`, or `…-2<suffix>` and so on where a name is taken; returns the path.
 
     The file appears whole: a temporary one in the same folder is synced and then given its name. Mode 0600.
-    Raises OSError, also when the folder is a symbolic link; nothing is left behind then.
+    Raises OSError, also when a folder below the root is a symbolic link; nothing is left behind then.
     """
-    _real_folder(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    *folders, stem = name
+    folder = root
+    for part in folders:
+        folder = folder / part
+        _real_folder(folder)
     handle, name = tempfile.mkstemp(prefix=".new-", suffix=suffix, dir=folder)  # O_EXCL and mode 0600
     try:
         with os.fdopen(handle, "wb") as file:
@@ -48,7 +68,6 @@ def write_new(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
 
 
 def _real_folder(folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
@@ -60,14 +79,14 @@ def _publish(source: Path, folder: Path, stem: str, suffix: str) -> Path:
     for number in range(1, MAX_TRIES + 1):
         target = folder / f"{stem}{suffix if number == 1 else f'-{number}{suffix}'}"
         try:
-            _give_name(source, target)
+            give_name(source, target)
         except FileExistsError:
             continue
         return target
     raise FileExistsError(f"{folder} has {MAX_TRIES} pictures called {stem}{suffix}; remove some")
 
 
-def _give_name(source: Path, target: Path) -> None:
+def give_name(source: Path, target: Path) -> None:
     """Let `target` name the finished file; FileExistsError when it names another one."""
     try:
         os.link(source, target)

@@ -1,9 +1,10 @@
-"""Owns where pictures lie: saves generated ones under the home, hands bytes to the blob store, reads both back.
+"""Owns where pictures lie: saves generated ones in their folder, hands bytes to the blob store, reads both back.
 
 It never scales or re-encodes a picture and never writes over a file. `bootstrap` builds one per process and gives it to
 extensions as `Pictures`; turns use it for attachments and hosted pictures.
 
     <home>/generated_images/<thread>/<call>.png      the file IS the blob; `-2`, `-3` … when the name is taken
+    <save_dir>/<name_template>.png                   where the settings say so
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ from __future__ import annotations
 import base64
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
 import anyio
 import anyio.to_thread
 
+from app_server.clock import Clock, SystemClock
 from app_server.extension_api.services import CheckedPicture, PictureRejected, SavedPicture
 from app_server.extension_api.tools import PictureRef
 from app_server.pictures.check import PictureLimits, check_picture
-from app_server.pictures.files import file_stem, write_new
+from app_server.pictures.files import saved_name, slug, write_new
+from app_server.pictures.quota import over_quota
 from app_server.pictures.scale import thumbnail_url
 from app_server.storage.base import BlobStore, StorageError
 
@@ -38,32 +43,66 @@ def data_url(ref: PictureRef, data: bytes) -> str:
     return f"data:{ref.mime};base64,{base64.b64encode(data).decode('ascii')}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saving:
+    """Where generated pictures go, how they are called, and how much of them there may be (0: any)."""
+
+    root: Path
+    name_template: str = "{thread}/{call}"
+    quota_bytes: int = 0
+
+
 class PictureStore:
     """The `Pictures` of `extension_api/services.py` over a BlobStore."""
 
-    def __init__(self, home: Path, blobs: BlobStore, limits: PictureLimits | None = None) -> None:
-        self._root, self._blobs, self._limits = home / FOLDER, blobs, limits or PictureLimits()
+    def __init__(
+        self,
+        home: Path,
+        blobs: BlobStore,
+        limits: PictureLimits | None = None,
+        *,
+        saving: Saving | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._blobs, self._limits = blobs, limits or PictureLimits()
+        self._saving, self._clock = saving or Saving(root=home / FOLDER), clock or SystemClock()
         self._limiter = anyio.CapacityLimiter(DECODERS)
 
     async def check(self, data: bytes) -> CheckedPicture:
         """Type by magic number, dimensions, alpha, limits. Raises PictureRejected."""
         return await self._in_thread(lambda: check_picture(data, self._limits))
 
-    async def save_generated(self, picture: CheckedPicture, *, thread_id: str, call_id: str) -> SavedPicture:
-        """Save under the thread's folder and make the file the blob: mode 0600, atomic, never over another file.
+    async def require_room(self) -> None:
+        """Ask before a picture is paid for. Raises PictureRejected at or above the quota, with what to do."""
+        if quota_bytes := self._saving.quota_bytes:
+            why = over_quota(await self._blobs.adopted_bytes(), quota_bytes)
+            if why is not None:
+                raise PictureRejected(why)
+
+    async def save_generated(
+        self, picture: CheckedPicture, *, thread_id: str, call_id: str, prompt: str = ""
+    ) -> SavedPicture:
+        """Save as the settings name it and make the file the blob: mode 0600, atomic, never over another file.
+
+        The quota is not asked: what was paid for is kept.
 
         Raises:
             OSError: the file could not be written or registered, or it took too long.
         """
-        folder, stem = self._root / file_stem(thread_id), file_stem(call_id)
+        name = self._name(thread_id, call_id, prompt)
         with anyio.fail_after(SAVE_BOUND_S, shield=True):
-            path = await self._in_thread(lambda: write_new(folder, stem, picture.suffix, picture.data))
+            path = await self._in_thread(lambda: write_new(self._saving.root, name, picture.suffix, picture.data))
             try:
-                ref = await self._blobs.adopt(str(path), picture.ref, owner=thread_id)
+                ref = await self._blobs.adopt(str(path), picture.ref, owner=thread_id, ours=True)
             except StorageError as error:
                 await self._in_thread(lambda: path.unlink(missing_ok=True))
                 raise OSError(error.message) from error
         return SavedPicture(ref=ref, path=path)
+
+    def _name(self, thread_id: str, call_id: str, prompt: str) -> tuple[str, ...]:
+        today = datetime.fromtimestamp(self._clock.now_ms() / 1000).date()
+        facts = {"thread": thread_id, "call": call_id, "date": today.isoformat(), "slug": slug(prompt)}
+        return saved_name(self._saving.name_template, facts)
 
     async def keep(self, picture: CheckedPicture, *, thread_id: str) -> PictureRef:
         """Store bytes that have no file of their own. Raises OSError when the store refuses them."""
@@ -100,7 +139,7 @@ def _read_file(path: Path, limits: PictureLimits) -> CheckedPicture:
     try:
         return check_picture(data, limits)
     except PictureRejected as error:
-        raise PictureRejected(f"unable to use referenced image at `{path}`: {error}") from error
+        raise PictureRejected(f"unable to use the picture at `{path}`: {error}") from error
 
 
 def _read_bytes(path: Path, max_bytes: int) -> bytes:
@@ -121,4 +160,4 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
 
 
 def _unreadable(path: Path, cause: str) -> PictureRejected:
-    return PictureRejected(f"unable to read referenced image at `{path}`: {cause}")
+    return PictureRejected(f"unable to read the picture at `{path}`: {cause}")

@@ -75,7 +75,7 @@ class ImageGenerationItem(Item, SparseModel):
     """A generated or edited picture; its id is the tool call's id.
 
     `result` is the base64 of the picture, or "" where there is none yet or only `saved_path` is given. `thumbnail` is
-    a data URL; `bytes` counts the decoded picture.
+    a data URL; `bytes` counts the decoded picture. `removed` says why a picture that was saved is not there any more.
     """
 
     additional = frozenset(
@@ -92,6 +92,7 @@ class ImageGenerationItem(Item, SparseModel):
             "model",
             "effective_parameters",
             "thumbnail",
+            "removed",
         }
     )
     omit_when_none = additional | {"saved_path", "input_images"}
@@ -117,6 +118,7 @@ class ImageGenerationItem(Item, SparseModel):
     model: str | None = None
     effective_parameters: JsonObject | None = None
     thumbnail: str | None = None
+    removed: Literal["deleted", "expired"] | None = None
 
 
 class ImageViewItem(Item):

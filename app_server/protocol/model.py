@@ -77,7 +77,8 @@ class ModelProviderCapabilitiesReadParams(Params):
 
 
 class ModelProviderCapabilitiesReadResponse(WireModel):
-    """What the default provider can do."""
+    """What a new thread is offered. `image_generation_reason` is ours: the first gate that says no to pictures."""
 
     image_generation: Bool
     web_search: Bool
+    image_generation_reason: str | None = None

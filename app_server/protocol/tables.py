@@ -15,6 +15,7 @@ from app_server.protocol.account import (
     ChatgptAuthTokensRefreshParams,
 )
 from app_server.protocol.base import WireModel
+from app_server.protocol.hooks import HookCompletedNotification, HookStartedNotification
 from app_server.protocol.items import (
     AgentMessageDeltaNotification,
     DynamicToolCallParams,
@@ -58,6 +59,8 @@ NOTIFICATIONS: Final[Mapping[str, type[WireModel]]] = MappingProxyType(
         "thread/tokenUsage/updated": ThreadTokenUsageUpdatedNotification,
         "turn/started": TurnStartedNotification,
         "turn/completed": TurnCompletedNotification,
+        "hook/started": HookStartedNotification,
+        "hook/completed": HookCompletedNotification,
         "item/started": ItemStartedNotification,
         "item/completed": ItemCompletedNotification,
         "item/agentMessage/delta": AgentMessageDeltaNotification,

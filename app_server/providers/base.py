@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from app_server.errors import AppServerError
 from app_server.extension_api.scopes import ModelFacts, ProviderFacts
@@ -153,9 +153,22 @@ class Credentials(Protocol):
         ...
 
 
+@runtime_checkable
+class RenewableCredentials(Credentials, Protocol):
+    """Credentials that can be renewed. Those of a provider may have this shape, or the plain one."""
+
+    async def prepare(self) -> None:
+        """Before a request: renew a login that has run out or is about to. A failure shows in `headers` or a 401."""
+        ...
+
+    async def refresh(self, refused: Mapping[str, str]) -> bool:
+        """After a 401 to a request with these login headers: whether there is another login now, worth one more try."""
+        ...
+
+
 Modality = Literal["text", "image"]
 __all__ = [
     "CodexErrorInfo", "Completed", "Credentials", "ItemAdded", "ItemDone", "Modality", "ModelFacts", "ModelProvider",
-    "ModelRequest", "ProviderEvent", "ProviderFacts", "RateLimits", "ReasoningDelta", "ReasoningPartAdded", "TextDelta",
-    "TokenUsage", "UpstreamError",
+    "ModelRequest", "ProviderEvent", "ProviderFacts", "RateLimits", "ReasoningDelta", "ReasoningPartAdded",
+    "RenewableCredentials", "TextDelta", "TokenUsage", "UpstreamError",
 ]  # fmt: skip

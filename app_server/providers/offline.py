@@ -31,7 +31,9 @@ OFFLINE_NAME: Final = STAND_IN
 CHARS_PER_TOKEN: Final = 4
 """The usual rule of thumb: there is no tokenizer here, and usage should still say how large a request was."""
 
-OFFLINE_FACTS: Final = ProviderFacts(id="offline", image_generation=True, namespace_tools=True, api_key_pictures=True)
+OFFLINE_FACTS: Final = ProviderFacts(
+    id="offline", image_generation=True, namespace_tools=True, api_key_pictures=True, hosted_tools=False
+)
 
 _PIECE: Final = re.compile(r"\S+\s*|\s+")
 

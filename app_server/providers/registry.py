@@ -109,6 +109,7 @@ def provider_facts(table: ProviderConfig) -> ProviderFacts:
         image_generation=pictures,
         namespace_tools=_unless_said(table.namespace_tools, table.requires_openai_auth),
         api_key_pictures=pictures,
+        hosted_tools=table.id not in _WITHOUT_NETWORK,
     )
 
 

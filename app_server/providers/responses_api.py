@@ -18,7 +18,15 @@ import httpx
 import orjson
 
 from app_server.clock import Clock, SystemClock
-from app_server.providers.base import Completed, Credentials, ModelRequest, ProviderEvent, ProviderFacts, UpstreamError
+from app_server.providers.base import (
+    Completed,
+    Credentials,
+    ModelRequest,
+    ProviderEvent,
+    ProviderFacts,
+    RenewableCredentials,
+    UpstreamError,
+)
 from app_server.providers.responses_errors import (
     FailureSource,
     bad_address,
@@ -28,7 +36,7 @@ from app_server.providers.responses_errors import (
     unreachable,
 )
 from app_server.providers.responses_events import ResponseReader, rate_limits
-from app_server.providers.sse import MAX_EVENT_BYTES, SseDecoder, SseTooLarge
+from app_server.sse import MAX_EVENT_BYTES, SseDecoder, SseTooLarge
 from app_server.version import __version__
 
 USER_AGENT: Final = f"imagegen-app-server/{__version__}"
@@ -36,6 +44,8 @@ CONNECT_TIMEOUT_S: Final = 30.0
 ERROR_BODY_BYTES: Final = 64 * 1024
 """How much of a refusal is read: enough for any explanation, too little to fill the memory."""
 ERROR_BODY_TIMEOUT_S: Final = 10.0
+UNAUTHORIZED: Final = 401
+"""Answered once with a renewed login, where there is one to renew."""
 HANG_UP_TIMEOUT_S: Final = 2.0
 """Bound of the shielded clean-up of one HTTP stream."""
 
@@ -92,9 +102,17 @@ class ResponsesProvider:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ProviderEvent, None]:
         """See `ModelProvider.stream`. RateLimits comes right before Completed; after Completed nothing is read."""
-        url = self._url()
-        headers, source = self._headers(request, url)
-        response = await self._open(url, headers, request_body(request), source)
+        if isinstance(self._credentials, RenewableCredentials):
+            await self._credentials.prepare()
+        url, body, login = self._url(), request_body(request), self._credentials.headers()
+        headers, source = self._headers(request, url, login)
+        try:
+            response = await self._open(url, headers, body, source)
+        except UpstreamError as failure:
+            if failure.http_status != UNAUTHORIZED or not await self._renewed(login):
+                raise
+            headers, source = self._headers(request, url, self._credentials.headers())
+            response = await self._open(url, headers, body, source)
         try:
             limits, chunks = rate_limits(response.headers), response.aiter_bytes()
             reader, decoder, heard = ResponseReader(source), SseDecoder(self._settings.max_event_bytes), False
@@ -112,6 +130,9 @@ class ResponsesProvider:
             raise disconnected(_early_end(response, heard=heard))
         finally:
             await _hang_up(response)
+
+    async def _renewed(self, refused: Mapping[str, str]) -> bool:
+        return isinstance(self._credentials, RenewableCredentials) and await self._credentials.refresh(refused)
 
     async def _open(self, url: httpx.URL, headers: httpx.Headers, body: bytes, source: FailureSource) -> httpx.Response:
         """The answer's head, status 2xx. Trouble of the network and 5xx are tried again, silently."""
@@ -157,9 +178,11 @@ class ResponsesProvider:
             raise bad_address(self._source(base, ())) from error
         return url.copy_merge_params(dict(self._settings.query_params)) if self._settings.query_params else url
 
-    def _headers(self, request: ModelRequest, url: httpx.URL) -> tuple[httpx.Headers, FailureSource]:
+    def _headers(
+        self, request: ModelRequest, url: httpx.URL, login: Mapping[str, str]
+    ) -> tuple[httpx.Headers, FailureSource]:
         """All headers, and whose words a failure may repeat."""
-        own, login = self._settings.headers(), self._credentials.headers()
+        own = self._settings.headers()
         headers = httpx.Headers(
             {
                 "accept": "text/event-stream",

@@ -1,31 +1,53 @@
 """All connections of the process, who is subscribed to which thread, and the one way of notifications to them.
 
-A notification is encoded once and shared by all who get it. Threads outlive connections: when a client goes away only
-its subscriptions go.
+A notification is encoded once and shared by all who get it. One with a picture has richer forms beside its plain one:
+each client gets the first that it takes (`quirks.py`). Threads outlive connections: when a client goes away only its
+subscriptions go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from app_server.clock import Clock
 from app_server.protocol.jsonrpc import encode_notification
 from app_server.protocol.tables import EXPERIMENTAL_NOTIFICATIONS
+from app_server.rpc.quirks import INLINE, THUMBNAIL, InlinePolicy, MessageBudget, message_budget
 from app_server.rpc.session import Session
 
 if TYPE_CHECKING:
     from app_server.rpc.connection import Connection
 
 S = TypeVar("S")
-Variant = Callable[[], Any]
+PLAIN = -1
+"""In place of the index of a form."""
+
+
+class Richer(Protocol):
+    """A richer form of a notification. Any object with these members will do."""
+
+    @property
+    def kind(self) -> str:
+        """`inline` or `thumbnail`."""
+        ...
+
+    @property
+    def message_bytes(self) -> int:
+        """How large the whole message is at most; known before it is made."""
+        ...
+
+    @property
+    def params(self) -> Callable[[], Any]:
+        """Makes the params; called at most once, and only when a client gets them."""
+        ...
 
 
 class Hub(Generic[S]):
     """The switchboard. Nothing here waits: frames go into outboxes."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, inline: InlinePolicy | None = None) -> None:
+        self._clock, self._inline = clock, inline or InlinePolicy()
         self._connections: dict[int, Connection[S]] = {}
         self._subscribers: dict[str, dict[int, Connection[S]]] = {}
         self._next_connection = 0
@@ -50,6 +72,10 @@ class Hub(Generic[S]):
         for thread_id in [t for t, subscribers in self._subscribers.items() if key in subscribers]:
             self.unsubscribe(thread_id, connection)
 
+    def clients(self) -> list[Connection[S]]:
+        """The initialized connections, oldest first."""
+        return [connection for connection in self._connections.values() if connection.session.initialized]
+
     # -- subscriptions
     def subscribe(self, thread_id: str, connection: Connection[S]) -> None:
         self._subscribers.setdefault(thread_id, {})[connection.session.connection_id] = connection
@@ -70,12 +96,11 @@ class Hub(Generic[S]):
         """To every initialized connection that did not opt out."""
         self._send(list(self._connections.values()), method, params)
 
-    def notify_thread(self, thread_id: str, method: str, params: Any, *, inline: Variant | None = None) -> None:
-        """To the thread's subscribers. `inline` makes the params for clients that take picture bytes inline; it is
-        called at most once, and only when there is such a client."""
+    def notify_thread(self, thread_id: str, method: str, params: Any, *, forms: Sequence[Richer] = ()) -> None:
+        """To the thread's subscribers. `forms` are richer than `params`, the richest first: each gets what it takes."""
         subscribers = self._subscribers.get(thread_id)
         if subscribers:
-            self._send(list(subscribers.values()), method, params, inline=inline)
+            self._send(list(subscribers.values()), method, params, forms=forms)
 
     def delta(self, thread_id: str, method: str, params: Any) -> None:
         """To the thread's subscribers; a reader that is far behind may miss it."""
@@ -88,30 +113,40 @@ class Hub(Generic[S]):
                 frame = frame or encode_notification(method, params, self._clock.now_ms())
                 connection.send_delta(frame)
 
-    def wants_inline(self, thread_id: str) -> bool:
-        """Whether some subscriber takes picture bytes inline."""
-        return any(takes_inline_pictures(c.session) for c in self._subscribers.get(thread_id, {}).values())
+    def wanted_forms(self, thread_id: str, message_bytes: int, thumbnail_bytes: int) -> frozenset[str]:
+        """Which forms some subscriber gets, were the message so large with the picture in it, or with a small copy."""
+        wanted: set[str] = set()
+        for connection in self._subscribers.get(thread_id, {}).values():
+            if connection.session.initialized:
+                budget = self.budget(connection.session)
+                sizes = ((INLINE, message_bytes), (THUMBNAIL, thumbnail_bytes))
+                wanted.update([kind for kind, size in sizes if budget.takes(kind, size)][:1])
+        return frozenset(wanted)
+
+    def budget(self, session: Session) -> MessageBudget:
+        """What the client of this session takes in one message."""
+        return message_budget(session, self._inline)
 
     def notify(self, connection: Connection[S], method: str, params: Any) -> None:
         """To one connection."""
         self._send([connection], method, params)
 
     def _send(
-        self, targets: Iterable[Connection[S]], method: str, params: Any, *, inline: Variant | None = None
+        self, targets: Iterable[Connection[S]], method: str, params: Any, *, forms: Sequence[Richer] = ()
     ) -> None:
         experimental = method in EXPERIMENTAL_NOTIFICATIONS
-        frames: dict[bool, bytes] = {}
+        frames: dict[int, bytes] = {}
         for connection in targets:
             session = connection.session
             if not session.wants(method, experimental=experimental):
                 continue
-            use_inline = inline is not None and takes_inline_pictures(session)
-            if use_inline not in frames:
-                body = inline() if use_inline and inline is not None else params
-                frames[use_inline] = encode_notification(method, body, self._clock.now_ms())
-            connection.send(frames[use_inline])
+            chosen = self._choose(session, forms) if forms else PLAIN
+            if chosen not in frames:
+                body = params if chosen == PLAIN else forms[chosen].params()
+                frames[chosen] = encode_notification(method, body, self._clock.now_ms())
+            connection.send(frames[chosen])
 
-
-def takes_inline_pictures(session: Session) -> bool:
-    """Whether a finished picture goes to this client as base64 in `result`: as in the reference, for everybody."""
-    return session.initialized
+    def _choose(self, session: Session, forms: Sequence[Richer]) -> int:
+        budget = self.budget(session)
+        taken = (index for index, form in enumerate(forms) if budget.takes(form.kind, form.message_bytes))
+        return next(taken, PLAIN)

@@ -37,3 +37,9 @@ class Session:
         """`capabilities.extensions.pictures`: what the client wants of pictures beyond the reference's protocol."""
         wanted = self.extensions.get("pictures")
         return wanted if isinstance(wanted, Mapping) else {}
+
+    @property
+    def stated_max_message_bytes(self) -> int | None:
+        """The largest message that the client says it takes; None when it does not say so with a whole number."""
+        stated = self.pictures.get("maxMessageBytes")
+        return stated if type(stated) is int and stated >= 0 else None

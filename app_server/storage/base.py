@@ -106,6 +106,44 @@ class ThreadPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PictureRow:
+    """One generated picture of a thread, as the record of its finished item tells it; derived, like the index."""
+
+    tenant: str = LOCAL_TENANT
+    thread_id: str
+    seq: int
+    """Of the record."""
+    at_ms: int
+    """When it was made."""
+    turn_id: str
+    item_id: str
+    ref: PictureRef
+    path: str | None = None
+    """Where it was saved, unless it is kept in the store alone."""
+    handle: str | None = None
+    prompt: str | None = None
+    model: str | None = None
+
+    @property
+    def place(self) -> tuple[int, str, int]:
+        """Where it stands in the order of `ThreadLog.pictures`."""
+        return self.at_ms, self.thread_id, self.seq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureQuery:
+    """Generated pictures, the newest first. Filters are joined by AND; None means any."""
+
+    tenant: str = LOCAL_TENANT
+    limit: int = 25
+    before: tuple[int, str, int] | None = None
+    """Only those that stand behind this `PictureRow.place`: older ones."""
+    thread_id: str | None = None
+    item_id: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """The right to write one thread. `epoch` grows with every owner, so an old owner is fenced off."""
 
@@ -148,8 +186,12 @@ class ThreadLog(Protocol):
         """One page of the listed threads; without filters its cost does not grow with the store."""
         ...
 
+    async def pictures(self, query: PictureQuery) -> list[PictureRow]:
+        """Generated pictures that no `picture_removed` record took away, at most `limit`."""
+        ...
+
     async def delete(self, lease: Lease) -> None:
-        """Remove the thread, its records and its index row. Raises LeaseLost like `append`."""
+        """Remove the thread, its records and its index rows. Raises LeaseLost like `append`."""
         ...
 
     async def aclose(self) -> None:
@@ -178,8 +220,10 @@ class BlobStore(Protocol):
         """Store bytes (attachments) under the store's own folder; equal bytes are stored once."""
         ...
 
-    async def adopt(self, path: str, ref: PictureRef, *, owner: str) -> PictureRef:
+    async def adopt(self, path: str, ref: PictureRef, *, owner: str, ours: bool = False) -> PictureRef:
         """Register a file that exists already (a saved generated picture) as this blob; the file itself is the blob.
+
+        ours: this server made the file, so it may go with its last owner although it lies outside the home.
 
         Raises BlobMissing or BlobAltered when there is no file, or not with these bytes."""
         ...
@@ -199,7 +243,19 @@ class BlobStore(Protocol):
     async def release(self, owner: str) -> tuple[str, ...]:
         """`owner` lets go of all its blobs; files without an owner are removed. Returns the removed paths.
 
-        A file outside the home is never removed: it was adopted, and it is not ours."""
+        A file outside the home is removed only when it was adopted as ours and still has its size."""
+        ...
+
+    async def release_picture(self, owner: str, sha256: str, path: str | None = None) -> tuple[str, ...]:
+        """As `release`, of one picture: the file at `path`, or every file of it when `path` is None or unknown."""
+        ...
+
+    async def ref(self, sha256: str) -> PictureRef | None:
+        """What is known of these bytes, or None when the store does not know them."""
+        ...
+
+    async def adopted_bytes(self) -> int:
+        """The size of all adopted files together."""
         ...
 
 

@@ -21,7 +21,18 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from app_server.clock import Clock, SystemClock
 from app_server.extension_api.tools import PictureRef
 from app_server.ids import uuid7
-from app_server.storage.base import LOCAL_TENANT, Lease, Record, Storage, ThreadPage, ThreadQuery, ThreadRow
+from app_server.storage.base import (
+    LOCAL_TENANT,
+    Lease,
+    PictureQuery,
+    PictureRow,
+    Record,
+    Storage,
+    ThreadPage,
+    ThreadQuery,
+    ThreadRow,
+)
+from app_server.storage.picture_index import picture_matches, picture_row, removed_item
 from app_server.storage.rules import (
     blob_altered,
     blob_missing,
@@ -61,6 +72,7 @@ class _Thread:
     meta: bytes
     records: list[tuple[Record, bytes]] = field(default_factory=list)
     """Each record without its data, and its data as JSON."""
+    pictures: list[PictureRow] = field(default_factory=list)
 
 
 class MemoryStorageWorld:
@@ -73,6 +85,9 @@ class MemoryStorageWorld:
         self.leases: dict[_Key, _Held] = {}
         self.blobs: dict[tuple[str, str | None], bytes] = {}
         """By sha256 and path; bytes that were put have no path."""
+        self.refs: dict[str, PictureRef] = {}
+        self.our_files: dict[str, int] = {}
+        """Adopted files that this server made, with their size."""
         self.blob_owners: defaultdict[str, set[tuple[str, str | None]]] = defaultdict(set)
         self.live_owners: set[str] = set()
 
@@ -164,6 +179,11 @@ class MemoryThreadLog:
             found = [t for t in found if (sort_value(t.row) < after if query.descending else sort_value(t.row) > after)]
         return ThreadPage(rows=tuple(map(_read_row, found[: query.limit])), has_more=len(found) > query.limit)
 
+    async def pictures(self, query: PictureQuery) -> list[PictureRow]:
+        world = await self._process.world()
+        rows = [row for thread in world.threads.values() for row in thread.pictures if picture_matches(query, row)]
+        return sorted(rows, key=attrgetter("place"), reverse=True)[: query.limit]
+
     async def delete(self, lease: Lease) -> None:
         world = await self._process.world()
         _require_lease(world, lease)
@@ -207,14 +227,18 @@ class MemoryBlobStore:
         world = await self._process.world()
         check_bytes(data, ref)
         world.blobs[ref.sha256, None] = data
+        world.refs[ref.sha256] = ref
         world.blob_owners[owner].add((ref.sha256, None))
         return ref
 
-    async def adopt(self, path: str, ref: PictureRef, *, owner: str) -> PictureRef:
+    async def adopt(self, path: str, ref: PictureRef, *, owner: str, ours: bool = False) -> PictureRef:
         file = str(_absolute(path))
         data = await _read_file(file, ref.sha256)
         world = await self._process.world()
         world.blobs[ref.sha256, file] = data
+        world.refs[ref.sha256] = ref
+        if ours:
+            world.our_files[file] = ref.size_bytes
         world.blob_owners[owner].add((ref.sha256, file))
         return ref
 
@@ -244,18 +268,37 @@ class MemoryBlobStore:
 
     async def release(self, owner: str) -> tuple[str, ...]:
         world = await self._process.world()
-        owned = world.blob_owners.pop(owner, set())
-        unowned = owned.difference(*world.blob_owners.values())
-        for blob in unowned:
-            world.blobs.pop(blob, None)
-        used = {path for _, path in world.blobs}
-        removed: list[str] = []
-        for path in sorted({path for _, path in unowned if path is not None} - used):
-            if world.home is not None and Path(path).is_relative_to(world.home):
-                with suppress(OSError):  # gone already
-                    await anyio.Path(path).unlink()
-                    removed.append(path)
-        return tuple(removed)
+        return await _remove_unowned(world, world.blob_owners.pop(owner, set()))
+
+    async def release_picture(self, owner: str, sha256: str, path: str | None = None) -> tuple[str, ...]:
+        world = await self._process.world()
+        owned = {blob for blob in world.blob_owners[owner] if blob[0] == sha256}
+        chosen = {blob for blob in owned if path is not None and blob[1] == str(_absolute(path))} or owned
+        world.blob_owners[owner] -= chosen
+        return await _remove_unowned(world, chosen)
+
+    async def ref(self, sha256: str) -> PictureRef | None:
+        world = await self._process.world()
+        return world.refs[sha256] if any(known == sha256 for known, _ in world.blobs) else None
+
+    async def adopted_bytes(self) -> int:
+        world = await self._process.world()
+        return sum(len(data) for (_, path), data in world.blobs.items() if path is not None)
+
+
+async def _remove_unowned(world: MemoryStorageWorld, owned: set[tuple[str, str | None]]) -> tuple[str, ...]:
+    unowned = owned.difference(*world.blob_owners.values())
+    for blob in unowned:
+        world.blobs.pop(blob, None)
+    used = {path for _, path in world.blobs}
+    removed: list[str] = []
+    for path in sorted({path for _, path in unowned if path is not None} - used):
+        with suppress(OSError):  # gone already
+            in_home = world.home is not None and Path(path).is_relative_to(world.home)
+            if in_home or (await anyio.Path(path).stat()).st_size == world.our_files.get(path):
+                await anyio.Path(path).unlink()
+                removed.append(path)
+    return tuple(removed)
 
 
 def _require_lease(world: MemoryStorageWorld, lease: Lease) -> None:
@@ -267,10 +310,14 @@ def _extend(thread: _Thread, records: Sequence[Record], clock: Clock) -> None:
     """All records or none: the first that cannot be encoded raises before anything is added."""
     first_seq = len(thread.records) + 1
     encoded = [encode_record(thread.row.thread_id, record) for record in records]
-    thread.records += [
-        (replace(record, data={}, seq=seq, at_ms=record.at_ms or clock.now_ms()), data)
-        for seq, (record, data) in enumerate(zip(records, encoded, strict=True), first_seq)
-    ]
+    for seq, (record, data) in enumerate(zip(records, encoded, strict=True), first_seq):
+        at_ms = record.at_ms or clock.now_ms()
+        thread.records.append((replace(record, data={}, seq=seq, at_ms=at_ms), data))
+        row = picture_row(thread.row.thread_id, record, seq=seq, at_ms=at_ms, tenant=thread.row.tenant)
+        if row is not None:
+            thread.pictures.append(row)
+        elif (removed := removed_item(record)) is not None:
+            thread.pictures = [one for one in thread.pictures if (one.turn_id, one.item_id) != removed]
 
 
 def _encode_meta(row: ThreadRow) -> bytes:

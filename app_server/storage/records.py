@@ -10,6 +10,7 @@
 | item_started | {turnId, item} | before item/started |
 | item_completed | {turnId, item, picture?} | before item/completed; the item as shown, `picture` instead of bytes |
 | history | {items: […]} | what the model will be sent: Responses items, pictures by reference |
+| picture_removed | {turnId, itemId, reason}: a finished picture is gone: deleted or expired | before its file goes |
 | paid_call | {turnId, itemId, key}: money may be spent for this item from now on | before the HTTP request |
 | token_usage | {turnId, total, last, modelContextWindow} | after each response |
 | turn_completed | {turnId, status, error, startedAtMs, completedAtMs} | before turn/completed |
@@ -28,6 +29,7 @@ ITEM_STARTED: Final = "item_started"
 ITEM_COMPLETED: Final = "item_completed"
 HISTORY: Final = "history"
 PAID_CALL: Final = "paid_call"
+PICTURE_REMOVED: Final = "picture_removed"
 TOKEN_USAGE: Final = "token_usage"
 TURN_COMPLETED: Final = "turn_completed"
 
@@ -42,6 +44,7 @@ KINDS: Final = frozenset(
         ITEM_COMPLETED,
         HISTORY,
         PAID_CALL,
+        PICTURE_REMOVED,
         TOKEN_USAGE,
         TURN_COMPLETED,
     }

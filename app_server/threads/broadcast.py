@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, Protocol
+
+from app_server.turns.context import RicherForm
 
 
 class Audience(Protocol):
@@ -13,18 +15,16 @@ class Audience(Protocol):
         """To every client: thread/started, status, name, archive …"""
         ...
 
-    def notify_thread(
-        self, thread_id: str, method: str, params: Any, *, inline: Callable[[], Any] | None = None
-    ) -> None:
-        """To the thread's subscribers."""
+    def notify_thread(self, thread_id: str, method: str, params: Any, *, forms: Sequence[RicherForm] = ()) -> None:
+        """To the thread's subscribers, each in the first of `forms` that it takes, else in the plain one."""
         ...
 
     def delta(self, thread_id: str, method: str, params: Any) -> None:
         """To the thread's subscribers, unless one is too far behind."""
         ...
 
-    def wants_inline(self, thread_id: str) -> bool:
-        """Whether some subscriber takes picture bytes inline."""
+    def wanted_forms(self, thread_id: str, message_bytes: int, thumbnail_bytes: int) -> frozenset[str]:
+        """Kinds of forms that some subscriber takes, were the message so large with the picture or with a small copy."""
         ...
 
     def forget_thread(self, thread_id: str) -> None:

@@ -7,7 +7,7 @@ one thread are in order, one at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -15,6 +15,7 @@ import anyio
 from app_server.clock import Clock
 from app_server.errors import InvalidRequest
 from app_server.extension_api.services import Pictures
+from app_server.hooks.tool_hooks import HookSetup
 from app_server.ids import uuid7
 from app_server.protocol.turn import TurnStartParams
 from app_server.storage import records as kinds
@@ -23,11 +24,14 @@ from app_server.threads.broadcast import Audience
 from app_server.threads.replay import HANDLE_PREFIX, ThreadState
 from app_server.threads.settings import environments, thread_settings, to_json, with_turn_overrides
 from app_server.threads.view import Status, status_object, thread_object
-from app_server.turns.context import Moment, PictureUrls, Settings, TurnContext, UserMessage
+from app_server.turns.context import Moment, PictureUrls, RicherForm, Settings, TurnContext, UserMessage
 from app_server.turns.engine import Ending, Turn
 from app_server.turns.usage import add_usage
+from features.resolution import FeatureSet
 
 PREVIEW_CHARS = 200
+OMIT_MEDIA = "omit_app_server_notification_media"
+"""The feature that keeps picture bytes out of a thread's notifications, whoever listens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,9 @@ class ThreadDeps:
     moment: Callable[[str, str, Settings, str], Moment]
     """(thread id, turn id, settings, originator) → what is true right now."""
     installation_id: str
+    features: Callable[[Settings], FeatureSet]
+    """The flags as a thread with these settings has them."""
+    hooks: HookSetup = field(default_factory=HookSetup)
 
 
 class LiveThread:
@@ -105,6 +112,7 @@ class LiveThread:
             clock=self._deps.clock,
             pictures=self._deps.pictures,
             installation_id=self._deps.installation_id,
+            hooks=self._deps.hooks,
         )
         self._idle = anyio.Event()
         self.active = turn = Turn(ctx, self, self._deps.urls, message, on_status=self._set_status, on_end=self._on_end)
@@ -173,14 +181,20 @@ class LiveThread:
                 elif record.kind == kinds.SETTINGS_CHANGED:
                     self.settings = replace(self.settings, **record.data["settings"])
 
-    def show(self, method: str, params: Mapping[str, Any], *, inline: Callable[[], Any] | None = None) -> None:
-        self._deps.audience.notify_thread(self.thread_id, method, params, inline=inline)
+    def show(self, method: str, params: Mapping[str, Any], *, forms: Sequence[RicherForm] = ()) -> None:
+        shown = () if forms and self._omits_media() else forms
+        self._deps.audience.notify_thread(self.thread_id, method, params, forms=shown)
 
     def delta(self, method: str, params: Mapping[str, Any]) -> None:
         self._deps.audience.delta(self.thread_id, method, params)
 
-    def wants_inline(self) -> bool:
-        return self._deps.audience.wants_inline(self.thread_id)
+    def wanted_forms(self, message_bytes: int, thumbnail_bytes: int) -> frozenset[str]:
+        if self._omits_media():
+            return frozenset()
+        return self._deps.audience.wanted_forms(self.thread_id, message_bytes, thumbnail_bytes)
+
+    def _omits_media(self) -> bool:
+        return self._deps.features(self.settings).enabled(OMIT_MEDIA)
 
     def next_handle(self) -> str:
         self._handles += 1

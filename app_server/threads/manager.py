@@ -176,6 +176,18 @@ class ThreadManager:
         finally:
             await self._storage.leases.release(lease)
 
+    async def note(self, thread_id: str, record: Record) -> None:
+        """Append one record to a thread, loaded or not. Raises InvalidRequest when another process writes it."""
+        if (live := self.find(thread_id)) is not None:
+            await live.append(record)
+            return
+        row = await self.row(thread_id)
+        lease = await self._lease(row.thread_id)
+        try:
+            await self._storage.log.append(lease, [record])
+        finally:
+            await self._storage.leases.release(lease)
+
     async def set_archived(self, thread_id: str, archived: bool) -> ThreadRow:
         """Archive or unarchive; a loaded thread is stopped and unloaded first."""
         row = await self.row(thread_id)

@@ -118,6 +118,10 @@ def _take(state: ThreadState, record: Record) -> None:
                     owner.open_items.add(item_id)
                 else:
                     owner.open_items.discard(item_id)
+        case kinds.PICTURE_REMOVED:
+            if (owner := state.turns.get(data["turnId"])) is not None and (item := owner.items.get(data["itemId"])):
+                kept = {name: value for name, value in item.items() if name != "savedPath"}
+                owner.items[data["itemId"]] = {**kept, "removed": data["reason"]}
         case kinds.TURN_COMPLETED:
             state.paid.clear()
             if (ended := state.turns.get(data["turnId"])) is not None:
@@ -131,7 +135,7 @@ def _handles(items: Iterable[Mapping[str, Any]]) -> Iterable[int]:
     for item in items:
         parts = item.get("content") if isinstance(item.get("content"), list) else item.get("output")
         for part in (item, *(parts if isinstance(parts, list) else ())):
-            yield _handle_number(part.get("handle"))
+            yield _handle_number(part.get("handle") if isinstance(part, Mapping) else None)
 
 
 def _handle_number(handle: Any) -> int:

@@ -61,7 +61,7 @@ def with_resume_overrides(settings: Settings, params: ThreadResumeParams, *, fea
     changes: dict[str, Any] = {
         "model": params.model,
         "model_provider": params.model_provider,
-        "cwd": params.cwd,
+        "cwd": str(Path(settings.cwd) / params.cwd) if params.cwd else None,
         "approval_policy": _plain(params.approval_policy),
         "approvals_reviewer": params.approvals_reviewer,
         "sandbox": dict(_SANDBOXES[params.sandbox]) if params.sandbox else None,
@@ -81,7 +81,7 @@ def with_turn_overrides(settings: Settings, params: TurnStartParams) -> Settings
         "model": params.model or (mode.model if mode is not None else None),
         "effort": params.effort or (mode.reasoning_effort if mode is not None else None),
         "summary": params.summary,
-        "cwd": params.cwd,
+        "cwd": str(Path(settings.cwd) / params.cwd) if params.cwd else None,
         "approval_policy": _plain(params.approval_policy),
         "approvals_reviewer": params.approvals_reviewer,
         "sandbox": _plain(params.sandbox_policy),

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from app_server.extension_api.eligibility import picture_eligibility
 from app_server.extension_api.scopes import TurnScope
-from app_server.extension_api.tools import Exposure, ToolName
+from app_server.extension_api.tools import Exposure, Hidden, ToolName, Visible
 
 IMAGE_GENERATION: Final[dict[str, Any]] = {"type": "image_generation", "output_format": "png"}
 STANDALONE_IMAGEGEN: Final = ToolName("image_gen", "imagegen")
@@ -15,4 +15,10 @@ STANDALONE_IMAGEGEN: Final = ToolName("image_gen", "imagegen")
 
 def hosted_exposure(scope: TurnScope) -> Exposure:
     """Whether this turn may have the hosted tool, leaving aside that the standalone one goes first."""
-    return picture_eligibility(scope)
+    exposure = picture_eligibility(scope)
+    if isinstance(exposure, Visible) and not scope.provider.hosted_tools:
+        return Hidden(
+            f"the provider {scope.provider.id} has no image tool of its own, and that of this server is not offered; "
+            "enable imagegenext in [features]"
+        )
+    return exposure

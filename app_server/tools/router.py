@@ -1,15 +1,20 @@
-"""From a call of the model to its output: finds the executor, runs it, turns any exception into text for the model."""
+"""From a call of the model to its output: finds the executor, runs it, turns any exception into text for the model.
+
+PreToolUse hooks ─► executor ─► PostToolUse hooks (only of a call that succeeded) ─► output
+    └─ blocked: the model is told, the executor never hears of the call
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app_server.errors import MissingCredentials, ToolFailure
 from app_server.extension_api.scopes import TurnScope
 from app_server.extension_api.services import Items
-from app_server.extension_api.tools import Content, TextContent, ToolCall, ToolName, ToolOutput
+from app_server.extension_api.tools import Content, TextContent, ToolCall, ToolExecutor, ToolName, ToolOutput
+from app_server.hooks.tool_hooks import HookedCall, ToolHooks
 from app_server.observability.logging import get_logger
 from app_server.tools.planning import ToolPlan
 
@@ -37,6 +42,7 @@ class CallWork:
     history: Sequence[Mapping[str, Any]]
     items: Items
     next_handle: Callable[[], str]
+    hooks: ToolHooks | None = None
 
 
 async def run_call(plan: ToolPlan, item: Mapping[str, Any], work: CallWork) -> Routed:
@@ -57,7 +63,7 @@ async def run_call(plan: ToolPlan, item: Mapping[str, Any], work: CallWork) -> R
         next_handle=work.next_handle,
     )
     try:
-        output = await executor.handle(call)
+        return await _hooked(executor, call, work.hooks)
     except (ToolFailure, MissingCredentials) as failure:
         log.info("tool_failed", tool=str(executor.name), call_id=call_id, error=failure.message)
         return Routed(output=failure.message, failed=True)
@@ -66,7 +72,19 @@ async def run_call(plan: ToolPlan, item: Mapping[str, Any], work: CallWork) -> R
         return Routed(
             output=f"{executor.name} failed inside the server; do not call it again in this turn.", failed=True
         )
-    log.info("tool_done", tool=str(executor.name), call_id=call_id, output=output.log)
+
+
+async def _hooked(executor: ToolExecutor, call: ToolCall, hooks: ToolHooks | None) -> Routed:
+    """The call between the hooks of the user."""
+    seen = HookedCall(tool=executor.name, call_id=call.call_id, arguments=call.arguments)
+    if hooks is not None and (refusal := await hooks.before(seen)) is not None:
+        log.info("tool_blocked", tool=str(executor.name), call_id=call.call_id)
+        return Routed(output=refusal, failed=True)
+    output = await executor.handle(call)
+    log.info("tool_done", tool=str(executor.name), call_id=call.call_id, output=output.log)
+    if hooks is not None and output.success:
+        words = [TextContent(text=text) for text in await hooks.after(seen, output.hook)]
+        output = replace(output, content=[*output.content, *words]) if words else output
     return Routed(output=_as_output(output), failed=not output.success)
 
 

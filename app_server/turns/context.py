@@ -10,6 +10,7 @@ from app_server.clock import Clock
 from app_server.extension_api.scopes import TurnScope
 from app_server.extension_api.services import Pictures
 from app_server.extension_api.tools import PictureRef, ToolExecutor
+from app_server.hooks.tool_hooks import HookSetup
 from app_server.providers.base import ModelProvider
 from app_server.storage.base import Record
 
@@ -81,6 +82,19 @@ class TurnContext:
     clock: Clock
     pictures: Pictures
     installation_id: str
+    hooks: HookSetup = field(default_factory=HookSetup)
+    """The user's commands before and after a tool."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RicherForm:
+    """A notification with picture bytes in it, for clients whose budget it fits; `rpc/hub.Richer` has this shape."""
+
+    kind: str
+    """`inline`: the bytes as they are; `thumbnail`: a small copy."""
+    message_bytes: int
+    """How large the whole message is at most."""
+    params: Callable[[], Any]
 
 
 class TurnSink(Protocol):
@@ -95,16 +109,18 @@ class TurnSink(Protocol):
         """Durable on return, and part of `history` when the record is history. Raises StorageError."""
         ...
 
-    def show(self, method: str, params: Mapping[str, Any], *, inline: Callable[[], Any] | None = None) -> None:
-        """Tell the thread's subscribers. The record behind it must be durable already."""
+    def show(self, method: str, params: Mapping[str, Any], *, forms: Sequence[RicherForm] = ()) -> None:
+        """Tell the thread's subscribers, each in the first of `forms` that it takes, else in the plain one.
+
+        The record behind it must be durable already."""
         ...
 
     def delta(self, method: str, params: Mapping[str, Any]) -> None:
         """Tell subscribers something passing, which a slow one may miss."""
         ...
 
-    def wants_inline(self) -> bool:
-        """Whether some subscriber takes picture bytes inline."""
+    def wanted_forms(self, message_bytes: int, thumbnail_bytes: int) -> frozenset[str]:
+        """Kinds of forms that some subscriber takes, were the message so large with the picture or with a small copy."""
         ...
 
     def next_handle(self) -> str:
@@ -119,6 +135,8 @@ class TurnSink(Protocol):
 class PictureUrls(Protocol):
     """Data URLs of stored pictures, on the way to a model. `pictures/prompt.py` has this shape."""
 
-    async def data_url(self, picture: PictureRef) -> str | None:
-        """None when the picture is gone or altered: the model is told in words then."""
+    async def data_url(self, picture: PictureRef, detail: str | None) -> str | None:
+        """The picture as large as `detail` allows, or as it is stored when `detail` is None.
+
+        None when it is gone, altered or can no longer be decoded: the model is told in words then."""
         ...

@@ -1,17 +1,17 @@
 """The only way to make an item visible: started → deltas → completed, exactly once each, in every outcome.
 
 An item's record is durable before its notification is sent. Whatever is still open when an attempt, a tool or the turn
-ends is closed by `close_open`, so no client is left with an open item.
+ends is closed by `close_open`, so no client is left with an open item. Picture bytes are in no record: they are shown
+live, to those subscribers that take them (`emitter_forms.py`).
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app_server.clock import Clock
-from app_server.extension_api.services import PictureRejected, Pictures
+from app_server.extension_api.services import Pictures
 from app_server.extension_api.tools import PictureRef
 from app_server.protocol.item_parts import ImageGenerationError
 from app_server.protocol.items import (
@@ -22,7 +22,8 @@ from app_server.protocol.items import (
 )
 from app_server.storage.base import Record
 from app_server.storage.records import HISTORY, ITEM_COMPLETED, ITEM_STARTED
-from app_server.turns.context import TurnSink
+from app_server.turns.context import RicherForm, TurnSink
+from app_server.turns.emitter_forms import completed_params, echo_forms, picture_forms, started_params
 
 
 class ItemEmitter:
@@ -63,12 +64,14 @@ class ItemEmitter:
         records = [self._record(ITEM_COMPLETED, wire, picture)]
         if history:
             records.append(Record(kind=HISTORY, data={"items": list(history)}))
-        data = await self._inline_bytes(picture)
+        forms: Sequence[RicherForm] = ()
+        if picture is not None and isinstance(final, ImageGenerationItem):
+            forms = await picture_forms(wire, picture, self._sink, self._pictures, self._ids)
         await self._sink.append(*records)
         self._forget(item.id)
         if isinstance(final, AgentMessageItem) and final.status is None:
             self.final_message = wire
-        self._show_completed(wire, data)
+        self._show_completed(wire, forms)
 
     async def whole(self, items: Sequence[tuple[Item, Item]], *records: Record) -> None:
         """Show items that are finished at once, as one commit with `records`: (as shown, as stored) each."""
@@ -84,9 +87,9 @@ class ItemEmitter:
             for record in (self._record(ITEM_STARTED, start), self._record(ITEM_COMPLETED, stored))
         ]
         await self._sink.append(*item_records, *records)
-        for shown, _ in stamped:
-            self._show_started({**shown, "completedAtMs": None})
-            self._show_completed(shown, None)
+        for start, (shown, stored) in zip(begun, stamped, strict=True):
+            self._show_started(start, echo_forms({**shown, "completedAtMs": None}, start, started_params, self._ids))
+            self._show_completed(stored, echo_forms(shown, stored, completed_params, self._ids))
 
     # -- pieces
     def text_delta(self, item_id: str, delta: str) -> None:
@@ -131,7 +134,7 @@ class ItemEmitter:
         await self._sink.append(*(self._record(ITEM_COMPLETED, wire) for wire in finals))
         for item_id, wire in zip(ids, finals, strict=True):
             self._forget(item_id)
-            self._show_completed(wire, None)
+            self._show_completed(wire)
 
     def _cut(self, item: Item, interrupted: bool) -> Item:
         match item:
@@ -179,25 +182,11 @@ class ItemEmitter:
             data["picture"] = picture.to_json()
         return Record(kind=kind, data=data)
 
-    def _show_started(self, wire: Mapping[str, Any]) -> None:
-        self._sink.show("item/started", {"item": wire, **self._ids, "startedAtMs": wire["startedAtMs"]})
+    def _show_started(self, wire: Mapping[str, Any], forms: Sequence[RicherForm] = ()) -> None:
+        self._sink.show("item/started", started_params(wire, self._ids), forms=forms)
 
-    def _show_completed(self, wire: Mapping[str, Any], data: bytes | None) -> None:
-        def params(item: Mapping[str, Any]) -> dict[str, Any]:
-            return {"item": item, **self._ids, "contentTokenCount": None, "completedAtMs": item["completedAtMs"]}
-
-        def inline() -> dict[str, Any]:
-            return params({**wire, "result": base64.b64encode(data or b"").decode()})
-
-        self._sink.show("item/completed", params(wire), inline=inline if data is not None else None)
-
-    async def _inline_bytes(self, picture: PictureRef | None) -> bytes | None:
-        if picture is None or not self._sink.wants_inline():
-            return None
-        try:
-            return await self._pictures.read(picture)
-        except PictureRejected:  # the file vanished in between: its path still stands in the item
-            return None
+    def _show_completed(self, wire: Mapping[str, Any], forms: Sequence[RicherForm] = ()) -> None:
+        self._sink.show("item/completed", completed_params(wire, self._ids), forms=forms)
 
 
 def _beginning(item: Item) -> Item:

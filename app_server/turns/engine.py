@@ -234,6 +234,8 @@ class Turn:
             log.error(
                 "turn_end_not_stored", thread_id=self.ctx.thread_id, turn_id=self.ctx.turn_id, cause=error.message
             )
+        except Exception:  # as in `_guarded`: one broken turn must not end the server
+            log.error("turn_end_crashed", thread_id=self.ctx.thread_id, turn_id=self.ctx.turn_id, exc_info=True)
         completed_at_ms = self.ctx.clock.now_ms()
         await self._on_end(ending)
         ids = {"threadId": self.ctx.thread_id, "turnId": self.ctx.turn_id}

@@ -123,33 +123,46 @@ def turn_aborted_note() -> dict[str, Any]:
     )
 
 
-async def render(history: Iterable[Item], urls: PictureUrls) -> list[Item]:
-    """The `input` of a request: every reference replaced by its data URL."""
-    return [await _render_item(item, urls) for item in history]
+async def render(history: Iterable[Item], urls: PictureUrls, *, takes_original: bool) -> list[Item]:
+    """The `input` of a request: every reference replaced by its data URL, as large as its detail allows.
+
+    takes_original: whether the model is known to take the label `original`; others get the same picture as `high`."""
+    return [await _render_item(item, urls, takes_original) for item in history]
 
 
-async def _render_item(item: Item, urls: PictureUrls) -> Item:
+async def _render_item(item: Item, urls: PictureUrls, takes_original: bool) -> Item:
     if item.get("type") == "image_generation_call" and "picture" in item:
-        url = await urls.data_url(PictureRef.from_json(item["picture"]))
+        url = await urls.data_url(PictureRef.from_json(item["picture"]), None)  # the provider's own: as it came
         rest = {key: value for key, value in item.items() if key not in ("picture", "handle")}
         return {**rest, "result": url.partition(",")[2]} if url else _gone_message()
     for key in ("content", "output"):
         parts = item.get(key)
         if isinstance(parts, list) and any("picture" in part for part in parts):
-            return {**item, key: [await _render_part(part, urls) for part in parts]}
+            return {**item, key: [await _render_part(part, urls, takes_original) for part in parts]}
     return item
 
 
-async def _render_part(part: Item, urls: PictureUrls) -> Item:
+async def _render_part(part: Item, urls: PictureUrls, takes_original: bool) -> Item:
     if "picture" not in part:
         return part
-    url = await urls.data_url(PictureRef.from_json(part["picture"]))
+    detail = str(part.get("detail") or "high")
+    url = await urls.data_url(PictureRef.from_json(part["picture"]), detail)
     if url is None:
         return {"type": "input_text", "text": _GONE}
-    return {"type": "input_image", "image_url": url, "detail": part.get("detail", "high")}
+    return {"type": "input_image", "image_url": url, "detail": _label(detail, takes_original)}
 
 
-_GONE = "[A picture stood here; its file was deleted or changed since, so it cannot be shown again.]"
+def _label(detail: str, takes_original: bool) -> str:
+    """What a picture's detail is called upstream: `low` is a small copy already, and not every model knows the word."""
+    if detail == "low" or (detail == "original" and not takes_original):
+        return "high"
+    return detail
+
+
+_GONE = (
+    "[A picture stood here. Its file was deleted or changed since, or it can no longer be decoded, so it cannot be "
+    "shown again.]"
+)
 
 
 def _gone_message() -> dict[str, Any]:

@@ -23,7 +23,7 @@ async def build_request(
     metadata = turn_metadata(ctx)
     return ModelRequest(
         model=ctx.settings.model,
-        input=await render(history, urls),
+        input=await render(history, urls, takes_original=moment.scope.model.known),
         tools=plan.specs,
         reasoning=_reasoning(ctx, moment),
         text=_text(ctx),

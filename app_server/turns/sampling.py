@@ -17,6 +17,9 @@ from anyio.abc import TaskGroup
 from app_server.errors import first_cause
 from app_server.extension_api.services import ExtensionItem
 from app_server.extension_api.tools import PictureRef, ToolName
+from app_server.hooks.payload import HookTurn, permission_mode
+from app_server.hooks.tool_hooks import ToolHooks
+from app_server.ids import uuid7
 from app_server.protocol.items import AgentMessageItem, ReasoningItem
 from app_server.providers.base import (
     Completed,
@@ -100,6 +103,7 @@ class Sampler:
         self._limiter = anyio.CapacityLimiter(MAX_PARALLEL_TOOLS)
         self._hosted: list[str] = []
         self._tool_limiters: dict[ToolName, anyio.CapacityLimiter] = {}
+        self._hooks = ToolHooks(ctx.hooks, hook_turn(ctx), ctx.clock, sink.show)
 
     async def sample(
         self, provider: ModelProvider, request: ModelRequest, moment: Moment, plan: ToolPlan, cut: anyio.Event
@@ -191,7 +195,7 @@ class Sampler:
             case "image_generation_call":
                 await hosted_pictures.finish(item, self._ctx, self._emitter, self._sink.next_handle)
             case kind if kind in _CALLS:
-                call = from_upstream(item)
+                call = from_upstream({**item, "call_id": item.get("call_id") or item.get("id") or f"call_{uuid7()}"})
                 await self._sink.append(Record(kind=HISTORY, data={"items": [call]}))
                 sample.calls.append(call)
                 tools.start_soon(self._call, len(sample.calls) - 1, call, sample, moment, plan)
@@ -202,7 +206,11 @@ class Sampler:
         async with self._tool_limiter(plan, called_name(call)), self._limiter:
             items = CallItems(self._emitter, self._sink, self._ctx)
             work = CallWork(
-                scope=moment.scope, history=self._sink.history, items=items, next_handle=self._sink.next_handle
+                scope=moment.scope,
+                history=self._sink.history,
+                items=items,
+                next_handle=self._sink.next_handle,
+                hooks=self._hooks,
             )
             sample.outputs[index] = await run_call(plan, call, work)
             await items.close()
@@ -216,6 +224,17 @@ class Sampler:
         if sample.calls:
             outputs = [call_output(call, sample.outputs[index].output) for index, call in enumerate(sample.calls)]
             await self._sink.append(Record(kind=HISTORY, data={"items": outputs}))
+
+
+def hook_turn(ctx: TurnContext) -> HookTurn:
+    """What hooks are told of the turn."""
+    return HookTurn(
+        thread_id=ctx.thread_id,
+        turn_id=ctx.turn_id,
+        cwd=ctx.settings.cwd,
+        model=ctx.settings.model,
+        permission_mode=permission_mode(ctx.settings.approval_policy),
+    )
 
 
 async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:

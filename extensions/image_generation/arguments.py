@@ -1,114 +1,84 @@
-"""Owns the arguments of `image_gen.imagegen`: the JSON schema that the model sees, and the reading of what it sends.
+"""Owns the arguments of one call of `image_gen.imagegen` once they are read and valid, and how they are read.
 
-The limits stand in the schema and are enforced here, from one set of constants. Pure. Every refusal is a ToolFailure
-that names the argument, the rule and the fix; it comes before any item is shown and any request is sent.
+What each argument may be stands in `argument_table.py`; here is what concerns them together. Pure. Every refusal is a
+ToolFailure that names the argument, the rule and the fix; it comes before any item is shown and any request is sent.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from app_server.extension_api import ToolFailure
+from extensions.image_generation.argument_table import ARGUMENTS, Action, ArgumentRules, kind_of
+from extensions.image_generation.backends.base import Gif
 
-MAX_PICTURES: Final = 5
-"""Pictures that one edit may start from, by path or from the conversation."""
-
-
-class Action(StrEnum):
-    """What the model says that it wants."""
-
-    GENERATE = "generate"
-    EDIT = "edit"
+SELECTORS: Final = ("referenced_image_paths", "referenced_images", "num_last_images_to_include")
+"""Each names the pictures of an edit, and excludes the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageArguments:
-    """The arguments of one call, valid. At most one of `paths` and `last` is given."""
+    """The arguments of one call, valid. At most one of `paths`, `handles` and `last` is given."""
 
     prompt: str
     action: Action | None = None
     paths: tuple[str, ...] = ()
     """As the model wrote them, in its order."""
+    handles: tuple[str, ...] = ()
+    """Pictures of the conversation by name, in the model's order."""
     last: int | None = None
     """Edit the newest so many pictures of the conversation."""
-    transparent: bool = False
+    background: str = "auto"
+    size: str = "auto"
+    quality: str = "auto"
+    n: int = 1
+    output_format: str | None = None
+    gif: Gif | None = None
+    mask_path: str | None = None
+    model: str | None = None
 
 
-PARAMETERS: Final[Mapping[str, Any]] = {
-    "type": "object",
-    "properties": {
-        "prompt": {
-            "type": "string",
-            "minLength": 1,
-            "description": "What the picture should show, or what to change in the pictures given.",
-        },
-        "action": {
-            "type": ["string", "null"],
-            "enum": [*(action.value for action in Action), None],
-            "description": "`edit` without a selector edits the pictures of the newest user message that has some, and "
-            "those made since; with a selector the call is always an edit.",
-        },
-        "referenced_image_paths": {
-            "type": ["array", "null"],
-            "items": {"type": "string"},
-            "maxItems": MAX_PICTURES,
-            "description": "Picture files to edit, in the order that the prompt speaks of them: absolute, with `~`, or "
-            "relative to the working directory.",
-        },
-        "num_last_images_to_include": {
-            "type": ["integer", "null"],
-            "minimum": 1,
-            "maximum": MAX_PICTURES,
-            "description": "Edit this many of the newest pictures of the conversation. Not together with paths.",
-        },
-        "transparent_background": {
-            "type": ["boolean", "null"],
-            "description": "True only when the user asks for a transparent background.",
-        },
-    },
-    "required": ["prompt"],
-    "additionalProperties": False,
-}
-_NAMES: Final = tuple(PARAMETERS["properties"])
-
-
-def parse_arguments(text: str) -> ImageArguments:
+def parse_arguments(text: str, rules: ArgumentRules) -> ImageArguments:
     """Read the model's JSON. Raises ToolFailure."""
     data = _object(text)
+    offered = {argument.name: argument for argument in ARGUMENTS if rules.offers(argument)}
     for name in data:
-        if name not in _NAMES:
-            known = ", ".join(f"`{known}`" for known in _NAMES)
+        if name not in offered:
+            known = ", ".join(f"`{known}`" for known in offered)
             raise ToolFailure(f"`{name}` is not an argument of this tool; leave it out and use only {known}")
-    paths = _paths(data.get("referenced_image_paths"))
-    last = _last(data.get("num_last_images_to_include"))
-    if paths and last is not None:
-        raise ToolFailure(
-            "`referenced_image_paths` and `num_last_images_to_include` exclude each other; give only one of them"
-        )
+    if "prompt" not in data:
+        raise ToolFailure("`prompt` is missing; say what the picture should show")
+    given = {name: argument.read(data.get(name), rules) for name, argument in offered.items()}
+    _one_selector(given)
+    gif, output_format = _animation(given)
     return ImageArguments(
-        prompt=_prompt(data),
-        action=_action(data.get("action")),
-        paths=paths,
-        last=last,
-        transparent=_flag("transparent_background", data.get("transparent_background")),
+        prompt=given["prompt"],
+        action=given["action"],
+        paths=given["referenced_image_paths"],
+        handles=given["referenced_images"],
+        last=given["num_last_images_to_include"],
+        background=_background(given),
+        size=given.get("size") or "auto",
+        quality=given.get("quality") or "auto",
+        n=given.get("n") or 1,
+        output_format=output_format,
+        gif=gif,
+        mask_path=given.get("mask_path"),
+        model=given.get("model"),
     )
 
 
-def resolve_path(text: str, cwd: Path) -> Path:
+def resolve_path(text: str, cwd: Path, name: str = "referenced_image_paths") -> Path:
     """The absolute path that the model means: `~` is the home, anything else relative is taken from `cwd`."""
     try:
         path = Path(text).expanduser()
     except RuntimeError as error:  # no such user, or a user without a home
-        raise ToolFailure(
-            f"`referenced_image_paths`: no home folder is known for `{text}`; give an absolute path"
-        ) from error
+        raise ToolFailure(f"`{name}`: no home folder is known for `{text}`; give an absolute path") from error
     return Path(os.path.normpath(cwd / path))
 
 
@@ -119,79 +89,33 @@ def _object(text: str) -> dict[str, Any]:
         where = f" (line {error.lineno}, column {error.colno})"
         raise ToolFailure(f"the arguments are not valid JSON{where}; send one JSON object with `prompt`") from error
     if not isinstance(data, dict):
-        raise ToolFailure(f"the arguments must be a JSON object, not {_kind(data)}; send an object with `prompt`")
+        raise ToolFailure(f"the arguments must be a JSON object, not {kind_of(data)}; send an object with `prompt`")
     return data
 
 
-def _prompt(data: Mapping[str, Any]) -> str:
-    if "prompt" not in data:
-        raise ToolFailure("`prompt` is missing; say what the picture should show")
-    prompt = data["prompt"]
-    if not isinstance(prompt, str):
-        raise ToolFailure(f"`prompt` must be a string, not {_kind(prompt)}; say in words what the picture should show")
-    if not prompt.strip():
-        raise ToolFailure("`prompt` must not be empty; say what the picture should show")
-    return prompt
+def _one_selector(given: dict[str, Any]) -> None:
+    used = [f"`{name}`" for name in SELECTORS if given[name]]
+    if len(used) > 1:
+        raise ToolFailure(f"{' and '.join(used)} exclude each other; give only one of them")
 
 
-def _action(value: object) -> Action | None:
-    if value is None:
-        return None
-    try:
-        return Action(str(value) if isinstance(value, str) else "")
-    except ValueError:
-        shown = f"`{value}`" if isinstance(value, str) else _kind(value)
-        raise ToolFailure(f"`action` must be `generate` or `edit`, not {shown}; or leave it out") from None
-
-
-def _paths(value: object) -> tuple[str, ...]:
-    name = "`referenced_image_paths`"
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise ToolFailure(f"{name} must be a list of paths, not {_kind(value)}; put the path into a list")
-    if len(value) > MAX_PICTURES:
-        rule = f"{name} must contain at most {MAX_PICTURES} paths, not {len(value)}"
-        raise ToolFailure(f"{rule}; leave out the least important ones or edit in several calls")
-    for path in value:
-        if not isinstance(path, str):
-            raise ToolFailure(f"{name} must contain only strings, not {_kind(path)}; give each path as a string")
-        if not path.strip():
-            raise ToolFailure(f"{name} must not contain an empty path; give the path of a picture file")
-        if path.lower().startswith(("file:", "http:", "https:", "data:")):
-            rule = f"{name} takes paths, not URLs such as `{path[:80]}`"
-            raise ToolFailure(f"{rule}; give the path of a picture file on this machine")
-    return tuple(value)
-
-
-def _last(value: object) -> int | None:
-    name = "`num_last_images_to_include`"
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ToolFailure(f"{name} must be a whole number, not {_kind(value)}; give 1 to {MAX_PICTURES}")
-    if not 1 <= value <= MAX_PICTURES:
+def _background(given: dict[str, Any]) -> str:
+    background: str | None = given.get("background")
+    if not given["transparent_background"]:
+        return background or "auto"
+    if background not in (None, "transparent"):
         raise ToolFailure(
-            f"{name} must be between 1 and {MAX_PICTURES}; give the smallest number that covers the pictures"
+            f"`transparent_background` is true, but `background` is {background}; leave out one of the two"
         )
-    return value
+    return "transparent"
 
 
-def _flag(name: str, value: object) -> bool:
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    raise ToolFailure(f"`{name}` must be true or false, not {_kind(value)}; or leave it out")
-
-
-_KINDS: Final[tuple[tuple[Callable[[object], bool], str], ...]] = (
-    (lambda value: value is None, "null"),
-    (lambda value: isinstance(value, bool), "a boolean"),
-    (lambda value: isinstance(value, (int, float)), "a number"),
-    (lambda value: isinstance(value, str), "a string"),
-    (lambda value: isinstance(value, list), "a list"),
-)
-
-
-def _kind(value: object) -> str:
-    """The JSON type of a value, in words."""
-    return next((title for matches, title in _KINDS if matches(value)), "an object")
+def _animation(given: dict[str, Any]) -> tuple[Gif | None, str | None]:
+    """An animation asks for the format gif, and the format gif for an animation with the backend's defaults."""
+    gif: Gif | None = given.get("gif")
+    output_format: str | None = given.get("output_format")
+    if gif is not None and output_format not in (None, "gif"):
+        raise ToolFailure(f"`gif` is given, but `output_format` is {output_format}; leave out one of the two")
+    if gif is not None or output_format == "gif":
+        return gif or Gif(), "gif"
+    return None, output_format

@@ -1,10 +1,13 @@
-"""Says how a call went: the item in each of its states, the output for the model, the hint. Pure, and without bytes."""
+"""Says how a call went: its items in each of their states, the output for the model, the hint. Pure, no bytes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import orjson
 
 from app_server.extension_api import (
     CheckedPicture,
@@ -15,11 +18,14 @@ from app_server.extension_api import (
     TextContent,
     ToolOutput,
 )
-from extensions.image_generation.backends.base import BackendFailure, ImageRequest, ImageResult
+from extensions.image_generation.backends.base import BackendFailure, ImageRequest, ImageResult, ResultPicture
 from extensions.image_generation.inputs import InputFile
+from extensions.image_generation.limits import deviations
 
 MAX_HINT_BYTES: Final = 1024
+MAX_HOOK_BYTES: Final = 4000
 LOG_LINE: Final = "[generated image]"
+_CARE: Final = "To use it elsewhere, copy it rather than move it; the original stays unless the user wants it gone."
 _SHOWN: Final = (
     "The picture is already displayed to the user, so there is no need to render it as Markdown or to link it."
 )
@@ -29,49 +35,63 @@ _SHOWN: Final = (
 class Made:
     """A picture that was made, checked and stored; `path` is None when it could not be saved as a file."""
 
-    result: ImageResult
+    source: ResultPicture
     picture: CheckedPicture
     ref: PictureRef
     path: Path | None
+    handle: str
+    """The name under which the model may refer to it."""
+    notes: tuple[str, ...] = ()
+    """How it differs from what was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemFacts:
-    """What all states of one call's item share."""
+    """What all items of one call share, in all their states."""
 
     call_id: str
     request: ImageRequest
     files: tuple[InputFile, ...]
     started_at_ms: int
 
-    def started(self) -> ImageGenerationItem:
-        """The item as the request goes out."""
-        return self._item(status="in_progress")
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """One item for each picture: the call's id, or `<call>-1` to `<call>-n`."""
+        count = self.request.n
+        return (self.call_id,) if count == 1 else tuple(f"{self.call_id}-{number}" for number in range(1, count + 1))
 
-    def completed(self, made: Made, now_ms: int) -> ImageGenerationItem:
+    def started(self, item_id: str) -> ImageGenerationItem:
+        """The item as the request goes out."""
+        return self._item(item_id, status="in_progress")
+
+    def completed(self, item_id: str, made: Made, result: ImageResult, now_ms: int) -> ImageGenerationItem:
         """The item with its picture, `result` left to the host."""
-        ref, background = made.ref, made.result.background
+        ref = made.ref
         return self._item(
+            item_id,
             status="completed",
             completed_at_ms=now_ms,
-            revised_prompt=made.result.revised_prompt or self.request.prompt,
-            transparent_background={"transparent": True, "opaque": False}.get(background or ""),
+            revised_prompt=made.source.revised_prompt or self.request.prompt,
+            transparent_background={"transparent": True, "opaque": False}.get(result.background or ""),
             saved_path=None if made.path is None else str(made.path),
             input_images=[{"path": file.path, "sha256": file.sha256} for file in self.files] or None,
-            generation_id=made.result.generation_id,
+            generation_id=made.source.generation_id,
             mime_type=ref.mime,
             bytes=ref.size_bytes,
             width=ref.width,
             height=ref.height,
             has_alpha=made.picture.has_alpha,
             sha256=ref.sha256,
+            handle=made.handle,
+            effective_parameters=effective_parameters(self.request, result, ref),
         )
 
-    def failed(self, failure: BackendFailure, now_ms: int) -> ImageGenerationItem:
+    def failed(self, item_id: str, failure: BackendFailure, now_ms: int) -> ImageGenerationItem:
         """The item without a picture; `failure` knows usage limits alone, `error` every cause."""
         limit = failure.limit
         reached = limit and {"type": "usageLimitExceeded", "limitId": limit.limit_id, "resetsAt": limit.resets_at_s}
         return self._item(
+            item_id,
             status="failed",
             completed_at_ms=now_ms,
             revised_prompt=self.request.prompt,
@@ -84,9 +104,9 @@ class ItemFacts:
             },
         )
 
-    def _item(self, **members: Any) -> ImageGenerationItem:
+    def _item(self, item_id: str, **members: Any) -> ImageGenerationItem:
         return ImageGenerationItem(
-            id=self.call_id,
+            id=item_id,
             result="",
             started_at_ms=self.started_at_ms,
             prompt=self.request.prompt,
@@ -95,30 +115,71 @@ class ItemFacts:
         )
 
 
-def output_for(made: Made) -> ToolOutput:
-    """The picture, then the hint when there is a file to name."""
-    ref, text = made.ref, hint(made.path)
-    content: list[Content] = [PictureContent(picture=ref, detail="high")]
-    if text is not None:
-        content.append(TextContent(text=text))
-    hook = {
+def effective_parameters(request: ImageRequest, result: ImageResult, ref: PictureRef) -> dict[str, str]:
+    """What the answer says that it used, else what was asked for; the format by the bytes where neither says."""
+    return {
+        "size": result.size or request.size,
+        "quality": result.quality or request.quality,
+        "background": result.background or request.background,
+        "outputFormat": result.output_format or request.output_format or ref.mime.removeprefix("image/"),
+    }
+
+
+def notes_on(request: ImageRequest, picture: CheckedPicture, handle: str) -> tuple[str, ...]:
+    """How the picture differs from what was asked, each note with the picture's name when there are several."""
+    found = deviations(request, picture)
+    return tuple(found) if request.n == 1 else tuple(f"{handle}: {note}" for note in found)
+
+
+def output_for(made: Sequence[Made], failures: Sequence[BackendFailure]) -> ToolOutput:
+    """The pictures in order, then the hint with their names and files; for some that failed, the reasons as well."""
+    content: list[Content] = [PictureContent(picture=one.ref, detail="high", handle=one.handle) for one in made]
+    texts = [hint(made), *(note for one in made for note in one.notes)]
+    if failures:
+        reasons = "; ".join(dict.fromkeys(failure.message for failure in failures))
+        texts.append(f"Only {len(made)} of {len(made) + len(failures)} pictures were made: {reasons}")
+    content.append(TextContent(text="\n".join(texts)))
+    log = LOG_LINE if len(made) == 1 else f"[generated {len(made)} images]"
+    return ToolOutput(content=tuple(content), log=log, hook=hook_facts(made))
+
+
+def hook_facts(made: Sequence[Made]) -> Mapping[str, Any]:
+    """What hooks get: the facts of the picture, or a list of such under `pictures`; always under 4 KiB."""
+    facts = [_facts(one) for one in made]
+    if len(facts) == 1:
+        fits = len(orjson.dumps(facts[0])) <= MAX_HOOK_BYTES
+        return facts[0] if fits else {**facts[0], "path": None}
+    kept = list(facts)
+    while kept and len(orjson.dumps(kept)) > MAX_HOOK_BYTES - 64:
+        kept.pop()
+    return {"count": len(facts), "pictures": kept}
+
+
+def _facts(made: Made) -> dict[str, Any]:
+    ref = made.ref
+    return {
         "path": None if made.path is None else str(made.path),
         "type": ref.mime,
         "bytes": ref.size_bytes,
         "sha256": ref.sha256,
         "width": ref.width,
         "height": ref.height,
+        "handle": made.handle,
     }
-    return ToolOutput(content=tuple(content), log=LOG_LINE, hook=hook)
 
 
-def hint(path: Path | None) -> str | None:
-    """What the model should know of the file, at most 1024 bytes; None without a file or without room for its path."""
-    if path is None:
-        return None
-    where = f"Pictures of this conversation are saved in {path.parent}; this one is {path}"
-    care = "To use it elsewhere, copy it rather than move it; the original stays unless the user wants it gone."
-    for text in (f"{where}\n{care}\n{_SHOWN}", f"The picture is saved as {path}\n{care}\n{_SHOWN}"):
-        if len(text.encode("utf-8", "surrogatepass")) <= MAX_HINT_BYTES:
-            return text
-    return None
+def hint(made: Sequence[Made]) -> str:
+    """What the model should know of names and files; for one picture at most 1024 bytes, shortened where needed."""
+    if len(made) > 1:
+        names = "\n".join(f"{one.handle}: {one.path or 'shown, but not saved as a file'}" for one in made)
+        return f"{len(made)} pictures, by handle and file:\n{names}\n{_CARE}\n{_SHOWN}"
+    one, name = made[0], f"This picture is {made[0].handle}"
+    if one.path is None:
+        return f"{name}; it was not saved as a file.\n{_SHOWN}"
+    folder = f"{name}. Pictures of this conversation are saved in {one.path.parent}; this one is"
+    texts = (
+        f"{folder} {one.path}\n{_CARE}\n{_SHOWN}",
+        f"{name}, saved as {one.path}\n{_CARE}\n{_SHOWN}",
+    )
+    fitting = (text for text in texts if len(text.encode("utf-8", "surrogatepass")) <= MAX_HINT_BYTES)
+    return next(fitting, f"{name}; its path is too long to be told here.\n{_SHOWN}")

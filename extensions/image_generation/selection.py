@@ -1,13 +1,14 @@
 """Decides which pictures of the conversation an edit starts from. Pure: history in, references and a reason out.
 
-Two rules. `select_for_edit` is for `action: edit` without a selector:
+Three rules. `select_for_edit` is for `action: edit` without a selector:
 
     anchor = the newest user message with a picture          (text-only messages after it do not move it)
     chosen = its pictures, in its order, then what image generation made after it, oldest first
     over the limit: the oldest generated go first, but for the newest; then the user's first ones
 
 `select_last` is for `num_last_images_to_include`: the newest N pictures whatever their source, in the order of the
-conversation, and exactly N of them.
+conversation, and exactly N of them. `select_by_handles` is for `referenced_images`: the pictures of these names, in the
+order of the names.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from itertools import islice
 from typing import Any, Final
 
 from app_server.extension_api import PictureRef, ToolFailure, ToolName
-from extensions.image_generation.arguments import MAX_PICTURES
 
+MAX_PICTURES: Final = 5
+"""Pictures that an edit without a selector starts from."""
+SHOWN_HANDLES: Final = 12
 TOOL_NAME: Final = ToolName("image_gen", "imagegen")
 PLAIN_NAME: Final = "image_gen__imagegen"
 """What the tool is called where the provider has no namespaces."""
@@ -69,6 +72,17 @@ def select_last(history: Sequence[Item], count: int) -> Selection:
     return Selection(pictures=chosen[::-1], reason=f"the last {count} of the conversation")
 
 
+def select_by_handles(history: Sequence[Item], handles: Sequence[str]) -> Selection:
+    """The pictures of these handles, in this order. Raises ToolFailure for a handle that no picture has."""
+    known = dict(pair for item in history for pair in _named(item))
+    for handle in handles:
+        if handle not in known:
+            names = ", ".join([*known][-SHOWN_HANDLES:])
+            have = f"its pictures are {names}" if names else "it has no picture"
+            raise ToolFailure(f"`referenced_images`: no picture of this conversation is called `{handle[:80]}`; {have}")
+    return Selection(pictures=tuple(known[handle] for handle in handles), reason=f"{len(handles)} by handle")
+
+
 def _is_user(item: Item) -> bool:
     return _is_message(item) and item.get("role") == "user"
 
@@ -105,10 +119,21 @@ def _counts(item: Item, calls: set[tuple[Any, Any]]) -> bool:
 
 def _pictures(item: Item) -> Iterator[PictureRef]:
     """The references of one item in its own order; text and encrypted parts have none."""
+    return (PictureRef.from_json(part["picture"]) for part in _picture_parts(item))
+
+
+def _named(item: Item) -> Iterator[tuple[str, PictureRef]]:
+    """The pictures of one item that have a handle."""
+    for part in _picture_parts(item):
+        if part.get("handle"):
+            yield str(part["handle"]), PictureRef.from_json(part["picture"])
+
+
+def _picture_parts(item: Item) -> Iterator[Item]:
     if item.get("type") == "image_generation_call":
         parts: object = [{**item, "type": "input_image"}]
     else:
         parts = item.get("content") if _is_message(item) else item.get("output")
     for part in parts if isinstance(parts, (list, tuple)) else ():
         if part.get("type") == "input_image" and part.get("picture"):
-            yield PictureRef.from_json(part["picture"])
+            yield part

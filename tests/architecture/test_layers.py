@@ -14,7 +14,7 @@ import pytest
 from tests.architecture.source import Import, Module, module_from, read_modules
 
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("features", "protocol", "errors", "ids", "clock", "version"),
+    ("features", "protocol", "errors", "ids", "clock", "version", "sse", "net_answers"),
     ("transport", "config", "net", "observability", "extension_api", "platform_facts"),
     ("auth", "storage", "providers", "approvals", "hooks", "workspace"),
     ("pictures", "tools", "rpc"),
@@ -26,7 +26,6 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 
 EXCEPTIONS: dict[tuple[str, str], str] = {
-    ("extension_api", "net"): "two plain types of the capped fetch that extensions get are the door's as well",
     ("bootstrap", "wiring"): "the two halves of the composition root: answered first, loaded behind it",
     ("wiring", "bootstrap"): "the two halves of the composition root",
     ("commands", "bootstrap"): "a command that serves has the server built for it",
@@ -41,7 +40,6 @@ IMPLEMENTATIONS: dict[str, str] = {
     "app_server.storage.memory": "app_server.storage.base",
     "app_server.providers.responses_api": "app_server.providers.base",
     "app_server.providers.offline": "app_server.providers.base",
-    "app_server.providers.sse": "app_server.providers.base",
 }
 """Module → the protocols to use in its place, for everyone but its own package and the composition root."""
 
@@ -190,7 +188,7 @@ def test_every_exception_names_units_of_the_table_and_has_a_reason() -> None:
         ("app_server/protocol/items.py", "from features import FEATURES", True),
         ("features/registry.py", "from app_server.errors import AppServerError", True),
         ("features/registry.py", "from features.spec import Stage", False),
-        ("app_server/extension_api/services.py", "from app_server.net import Fetched", False),
+        ("app_server/extension_api/services.py", "from app_server.net import Net", True),
         ("app_server/cli.py", "from app_server.commands import serve", False),
         ("app_server/commands/serve.py", "from app_server.cli import main", True),
         ("app_server/novelty.py", "from app_server.errors import AppServerError", True),

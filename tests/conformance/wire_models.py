@@ -16,6 +16,7 @@ FAMILIES = [
     "base",
     "config",
     "feature",
+    "hooks",
     "initialize",
     "item_parts",
     "items",

@@ -25,6 +25,8 @@ from app_server.storage.base import (
     Lease,
     LeaseHeld,
     LeaseLost,
+    PictureQuery,
+    PictureRow,
     Record,
     Storage,
     StorageError,
@@ -617,3 +619,116 @@ async def test_a_file_saved_again_with_other_bytes_stays_until_the_newer_picture
     assert await storage.blobs.release("t1") == ()
     assert await storage.blobs.read(second.sha256) == PNG + b"!"
     assert await storage.blobs.release("t2") == (str(file),)
+
+
+async def test_a_file_outside_the_home_goes_with_its_last_owner_when_it_is_ours(
+    storage: Storage, tmp_path: Path
+) -> None:
+    ref, file = ref_of(PNG), saved(tmp_path, "pictures/c.png")
+    await storage.blobs.adopt(str(file), ref, owner="t1", ours=True)
+    assert await storage.blobs.release("t1") == (str(file),)
+    assert not file.exists()
+
+
+async def test_a_file_of_ours_outside_the_home_stays_when_somebody_edited_it(storage: Storage, tmp_path: Path) -> None:
+    ref, file = ref_of(PNG), saved(tmp_path, "pictures/c.png")
+    await storage.blobs.adopt(str(file), ref, owner="t1", ours=True)
+    file.write_bytes(PNG + b" with a hat")
+    assert await storage.blobs.release("t1") == ()
+    assert file.read_bytes() == PNG + b" with a hat"
+
+
+async def test_one_picture_of_an_owner_is_released_by_its_path(storage: Storage, home: Path) -> None:
+    ref, first, second = ref_of(PNG), saved(home, "a.png"), saved(home, "b.png")
+    for file in (first, second):
+        await storage.blobs.adopt(str(file), ref, owner="t1")
+    assert await storage.blobs.release_picture("t1", ref.sha256, str(first)) == (str(first),)
+    assert (first.exists(), await storage.blobs.path(ref.sha256)) == (False, str(second))
+    assert await storage.blobs.release_picture("t1", ref.sha256, str(home / "elsewhere.png")) == (str(second),)
+    assert await storage.blobs.release_picture("t1", ref.sha256) == ()
+
+
+async def test_a_picture_that_another_owner_has_stays_when_one_lets_go_of_it(storage: Storage, home: Path) -> None:
+    ref, other, file = ref_of(PNG), ref_of(PNG + b"!"), saved(home)
+    await storage.blobs.adopt(str(file), ref, owner="t1")
+    await storage.blobs.put(PNG + b"!", other, owner="t1")
+    await storage.blobs.share("t1", "fork")
+    assert await storage.blobs.release_picture("t1", ref.sha256) == ()
+    assert await storage.blobs.read(ref.sha256) == PNG
+    assert await storage.blobs.release_picture("fork", ref.sha256) == (str(file),)
+    assert await storage.blobs.read(other.sha256) == PNG + b"!"
+
+
+async def test_the_store_knows_the_facts_of_a_picture_and_what_adopted_ones_weigh(storage: Storage, home: Path) -> None:
+    ref, kept, file = ref_of(PNG), ref_of(b"an attachment"), saved(home)
+    await storage.blobs.adopt(str(file), ref, owner="t1")
+    await storage.blobs.put(b"an attachment", kept, owner="t1")
+    assert [await storage.blobs.ref(one) for one in (ref.sha256, kept.sha256, UNKNOWN_SHA256, "../x")] == [
+        ref, kept, None, None
+    ]  # fmt: skip
+    assert await storage.blobs.adopted_bytes() == len(PNG)
+    await storage.blobs.release("t1")
+    assert (await storage.blobs.ref(ref.sha256), await storage.blobs.adopted_bytes()) == (None, 0)
+
+
+# --- the index of pictures
+
+
+def drawn(item_id: str, at_ms: int, data: bytes = PNG, turn_id: str = "turn", **members: Any) -> Record:
+    """The record of a finished picture."""
+    item = {"type": "imageGeneration", "id": item_id, "status": "completed", **members}
+    picture = ref_of(data).to_json()
+    return Record(kind="item_completed", data={"turnId": turn_id, "item": item, "picture": picture}, at_ms=at_ms)
+
+
+def removed(item_id: str, turn_id: str = "turn") -> Record:
+    return Record(kind="picture_removed", data={"turnId": turn_id, "itemId": item_id, "reason": "deleted"})
+
+
+async def found(storage: Storage, **query: Any) -> list[str]:
+    return [row.item_id for row in await storage.log.pictures(PictureQuery(**query))]
+
+
+async def test_a_finished_picture_is_in_the_index_with_what_its_item_says(storage: Storage) -> None:
+    text = Record(kind="item_completed", data={"turnId": "turn", "item": {"type": "agentMessage", "id": "m"}})
+    failed = Record(kind="item_completed", data={"turnId": "turn", "item": {"type": "imageGeneration", "id": "f"}})
+    whole = drawn("c1", 5, savedPath="/p/c1.png", handle="img_1", prompt="a fox", revisedPrompt="a red fox", model="m")
+    lease = await new_thread(storage, [text, whole])
+    await storage.log.append(lease, [failed, drawn("c2", 6, data=b"two", revisedPrompt="a hen", turn_id="next")])
+    facts = {"thread_id": lease.thread_id}
+    assert await storage.log.pictures(PictureQuery()) == [
+        PictureRow(**facts, seq=4, at_ms=6, turn_id="next", item_id="c2", ref=ref_of(b"two"), prompt="a hen"),
+        PictureRow(
+            **facts, seq=2, at_ms=5, turn_id="turn", item_id="c1", ref=ref_of(PNG), path="/p/c1.png", handle="img_1",
+            prompt="a fox", model="m",
+        ),
+    ]  # fmt: skip
+
+
+async def test_pictures_are_found_by_thread_item_and_sha256_the_newest_first(storage: Storage) -> None:
+    one = await new_thread(storage, [drawn("a", 1), drawn("b", 3, data=b"other")])
+    two = await new_thread(storage, [drawn("c", 2), drawn("a", 4)])
+    assert await found(storage) == ["a", "b", "c", "a"]
+    assert await found(storage, thread_id=one.thread_id) == ["b", "a"]
+    assert await found(storage, thread_id=two.thread_id, item_id="a") == ["a"]
+    assert await found(storage, sha256=ref_of(b"other").sha256) == ["b"]
+    assert await found(storage, tenant="somebody") == []
+    assert await found(storage, limit=1) == ["a"]
+
+
+async def test_pages_of_pictures_walk_all_of_them_even_where_times_are_equal(storage: Storage) -> None:
+    for name in "ab":
+        await new_thread(storage, [drawn(f"{name}{number}", 7) for number in range(3)])
+    seen: list[tuple[int, str, int]] = []
+    while page := await storage.log.pictures(PictureQuery(limit=2, before=seen[-1] if seen else None)):
+        seen += [row.place for row in page]
+    assert (len(seen), seen) == (6, sorted(set(seen), reverse=True))
+
+
+async def test_a_removed_picture_and_those_of_a_deleted_thread_leave_the_index(storage: Storage) -> None:
+    lease = await new_thread(storage, [drawn("a", 1), drawn("b", 2), drawn("a", 3, turn_id="next")])
+    gone = await new_thread(storage, [drawn("x", 4)])
+    await storage.log.append(lease, [removed("a")])
+    await storage.log.delete(gone)
+    assert await found(storage) == ["a", "b"]
+    assert (await storage.log.pictures(PictureQuery()))[0].turn_id == "next"

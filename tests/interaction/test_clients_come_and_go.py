@@ -12,6 +12,7 @@ from tests.support.upstream import (
     Gate,
     Reply,
     ScriptedUpstream,
+    Streamed,
     completed,
     created,
     item_added,
@@ -27,7 +28,7 @@ ITEM = {"type": "message", "id": "m1", "role": "assistant", "content": []}
 def halting(gate: Gate) -> Reply:
     """An answer that waits in the middle of its message."""
     whole = {**ITEM, "content": [{"type": "output_text", "text": "Half whole.", "annotations": []}]}
-    events = [created("r1"), item_added(ITEM), text_delta("m1", "Half "), gate]
+    events: list[Streamed] = [created("r1"), item_added(ITEM), text_delta("m1", "Half "), gate]
     return Reply(events=[*events, text_delta("m1", "whole."), item_done(whole), completed("r1")])
 
 
@@ -87,7 +88,8 @@ async def test_two_subscribers_hear_the_same_turn(tmp_path: Path) -> None:
         thread_id = await start_thread(one)
         await run_turn(one, thread_id)
         await two.request("thread/resume", {"threadId": thread_id})
-        one.skip(), two.skip()
+        one.skip()
+        two.skip()
         before = len(one.incoming), len(two.incoming)
 
         turn_id = await start_turn(two, thread_id)

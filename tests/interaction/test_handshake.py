@@ -115,9 +115,7 @@ async def test_an_experimental_param_set_to_null_needs_no_capability(app: App) -
 
 
 @pytest.mark.parametrize(("experimental", "times"), [(True, 1), (False, 0)])
-async def test_the_read_state_is_told_only_with_the_capability(
-    tmp_path: Path, experimental: bool, times: int
-) -> None:
+async def test_the_read_state_is_told_only_with_the_capability(tmp_path: Path, experimental: bool, times: int) -> None:
     async with (
         ScriptedUpstream() as up,
         running(make_home(tmp_path, up.base_url)) as app,

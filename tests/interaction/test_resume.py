@@ -1,4 +1,4 @@
-"""Another process on the same home: history and pictures come back, what a crash left open is closed, one process writes."""
+"""Another process on the same home: history and pictures come back, a crash is closed, one process writes."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ from tests.support.upstream import (
     Gate,
     Reply,
     ScriptedUpstream,
+    Streamed,
     created,
     image_reply,
     item_added,
@@ -109,7 +110,7 @@ async def test_turn_start_while_a_turn_runs_is_a_steer(talk: Talk) -> None:
 async def test_a_message_that_was_whole_before_the_steer_stays(talk: Talk) -> None:
     up, client = talk
     gate = Gate()
-    whole = [created("r1"), *message("m1", "Whole."), gate]
+    whole: list[Streamed] = [created("r1"), *message("m1", "Whole."), gate]
     up.queue += [Reply(events=whole), text_turn("r2", "More.")]
     thread_id = await start_thread(client)
     turn_id = await start_turn(client, thread_id)

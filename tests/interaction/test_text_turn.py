@@ -11,7 +11,19 @@ import pytest
 
 from tests.interaction.conversation import Client, refused, run_turn, said, start_thread, start_turn, text, users_words
 from tests.support.server import make_home, serving
-from tests.support.upstream import Gate, Reply, ScriptedUpstream, function_call, message, reasoning, sse, text_turn
+from tests.support.upstream import (
+    Gate,
+    Reply,
+    ScriptedUpstream,
+    completed,
+    created,
+    function_call,
+    item_done,
+    message,
+    reasoning,
+    sse,
+    text_turn,
+)
 
 pytestmark = pytest.mark.anyio
 Talk = tuple[ScriptedUpstream, Client]
@@ -266,9 +278,7 @@ async def test_overrides_stick_and_the_whole_settings_are_told(talk: Talk, tmp_p
     thread_id = await start_thread(client)
     sandbox = {"type": "readOnly", "networkAccess": False}
 
-    await run_turn(
-        client, thread_id, model="gpt-6-sol", effort="high", approvalPolicy="never", sandboxPolicy=sandbox
-    )
+    await run_turn(client, thread_id, model="gpt-6-sol", effort="high", approvalPolicy="never", sandboxPolicy=sandbox)
     await run_turn(client, thread_id)
 
     told = client.notifications("thread/settings/updated")
@@ -282,6 +292,16 @@ async def test_overrides_stick_and_the_whole_settings_are_told(talk: Talk, tmp_p
     }
     shapes = [(request.body["model"], request.body["reasoning"]["effort"]) for request in up.posts()]
     assert shapes == [("gpt-6-sol", "high")] * 2
+
+
+async def test_a_relative_folder_is_taken_from_the_threads_own(talk: Talk, tmp_path: Path) -> None:
+    up, client = talk
+    up.queue.append(text_turn("r1", "One."))
+
+    await run_turn(client, await start_thread(client, cwd=str(tmp_path)), cwd="sub")
+
+    (told,) = client.notifications("thread/settings/updated")
+    assert told["threadSettings"]["cwd"] == str(tmp_path / "sub")
 
 
 async def test_an_override_that_changes_nothing_is_not_told(talk: Talk) -> None:
@@ -337,6 +357,20 @@ async def test_an_unknown_tool_call_is_answered_and_the_turn_goes_on(talk: Talk)
     output = up.posts()[1].body["input"][-1]
     assert (turn["status"], output["type"], output["call_id"]) == ("completed", "function_call_output", "c1")
     assert output["output"].startswith("unsupported call: no_such_tool")
+
+
+async def test_a_call_without_an_id_is_answered_and_the_turn_goes_on(talk: Talk) -> None:
+    up, client = talk
+    call = {"type": "function_call", "name": "no_such_tool", "arguments": "{}"}
+    up.queue += [
+        Reply(events=[created("r1"), {**item_done(call), "output_index": 0}, completed("r1")]),
+        text_turn("r2", "I see."),
+    ]
+
+    turn = await run_turn(client, await start_thread(client))
+
+    asked, answered = up.posts()[1].body["input"][-2:]
+    assert (turn["status"], asked["call_id"]) == ("completed", answered["call_id"])
 
 
 async def test_a_thread_with_empty_input_is_refused_before_a_turn_starts(talk: Talk) -> None:

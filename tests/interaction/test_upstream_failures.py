@@ -1,4 +1,4 @@
-"""What a client sees when the provider fails, and what is tried again: the tables of the protocol's page, row by row."""
+"""What a client sees when the provider fails, and what is tried again: the protocol's tables, row by row."""
 
 from __future__ import annotations
 

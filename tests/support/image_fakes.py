@@ -5,7 +5,7 @@ Pictures are not doubled: `image_host` wires the real PictureStore over storage 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from app_server.extension_api import (
     CheckedPicture,
     ExtensionItem,
     ExtensionServices,
+    Form,
     HttpAnswer,
     HttpFailure,
     ImagesEndpoint,
@@ -53,12 +54,20 @@ class FakeClock:
         return 100.0
 
 
-class FakeHttp:
-    """Answers each POST with the next of `answers`, the last one for ever; keeps what was sent."""
+Streamed = tuple[list[bytes], HttpAnswer]
+"""Payloads of events, and the answer that carries them."""
 
-    def __init__(self, *answers: HttpAnswer | HttpFailure) -> None:
+
+class FakeHttp:
+    """Answers each POST with the next of `answers`, the last one for ever; keeps what was sent.
+
+    A stream is answered to a request for events alone. `files` are what links lead to."""
+
+    def __init__(self, *answers: HttpAnswer | HttpFailure | Streamed) -> None:
         self.answers = list(answers)
         self.requests: list[dict[str, Any]] = []
+        self.files: dict[str, HttpAnswer | HttpFailure] = {}
+        self.fetched: list[tuple[str, str | None]] = []
 
     async def post_json(
         self,
@@ -70,9 +79,55 @@ class FakeHttp:
         timeout_s: float,
         max_bytes: int,
     ) -> HttpAnswer:
-        self.requests.append(
-            {"url": url, "body": body, "headers": dict(headers), "params": dict(params), "timeout_s": timeout_s}
-        )
+        answer = self._next(url, body, headers, params, timeout_s)
+        assert isinstance(answer, HttpAnswer)
+        return answer
+
+    async def post_multipart(
+        self,
+        url: str,
+        form: Form,
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, str],
+        timeout_s: float,
+        max_bytes: int,
+    ) -> HttpAnswer:
+        answer = self._next(url, form, headers, params, timeout_s)
+        assert isinstance(answer, HttpAnswer)
+        return answer
+
+    async def post_events(
+        self,
+        url: str,
+        body: Mapping[str, Any] | Form,
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, str],
+        timeout_s: float,
+        max_bytes: int,
+        on_event: Callable[[bytes], Awaitable[None]],
+    ) -> HttpAnswer:
+        answer = self._next(url, body, headers, params, timeout_s)
+        if isinstance(answer, HttpAnswer):
+            return answer
+        payloads, whole = answer
+        for payload in payloads:
+            await on_event(payload)
+        return whole
+
+    async def fetch(self, url: str, *, max_bytes: int, timeout_s: float, allowed_host: str | None = None) -> HttpAnswer:
+        self.fetched.append((url, allowed_host))
+        found = self.files[url]
+        if isinstance(found, HttpFailure):
+            raise found
+        return found
+
+    def _next(
+        self, url: str, body: Any, headers: Mapping[str, str], params: Mapping[str, str], timeout_s: float
+    ) -> HttpAnswer | Streamed:
+        sent = {"url": url, "body": body, "headers": dict(headers), "params": dict(params), "timeout_s": timeout_s}
+        self.requests.append(sent)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, HttpFailure):
             raise answer
@@ -86,6 +141,8 @@ class FakeItems:
         self.shown: list[tuple[str, ExtensionItem]] = []
         self.pictures: list[PictureRef | None] = []
         self.warnings: list[str] = []
+        self.paid: list[tuple[str, str]] = []
+        self.beats: list[tuple[str, int | None, str | None]] = []
 
     async def started(self, item: ExtensionItem) -> None:
         self.shown.append(("started", item))
@@ -96,6 +153,14 @@ class FakeItems:
 
     async def warning(self, message: str) -> None:
         self.warnings.append(message)
+
+    async def paid_call(self, item_id: str, idempotency_key: str) -> None:
+        self.paid.append((item_id, idempotency_key))
+
+    def progress(
+        self, item_id: str, *, elapsed_ms: int, partial_index: int | None = None, preview: str | None = None
+    ) -> None:
+        self.beats.append((item_id, partial_index, preview))
 
 
 class FakeLog:
@@ -123,6 +188,9 @@ class FakeProviderAccess:
 
     endpoint: ImagesEndpoint
     missing: str | None = None
+    fresh: ImagesEndpoint | None = None
+    """The endpoint once the login was refreshed; None: there is nothing to refresh."""
+    refreshed: int = 0
 
     def images_endpoint(self, scope: TurnScope) -> ImagesEndpoint:
         if self.missing is not None:
@@ -131,6 +199,13 @@ class FakeProviderAccess:
 
     def auth(self) -> AuthSnapshot:
         return AuthSnapshot()
+
+    async def refresh_login(self, scope: TurnScope) -> bool:
+        self.refreshed += 1
+        if self.fresh is None:
+            return False
+        self.endpoint = self.fresh
+        return True
 
 
 ENDPOINT = ImagesEndpoint(
@@ -188,6 +263,13 @@ class ImageHost:
     items: FakeItems = field(default_factory=FakeItems)
     log: FakeLog = field(default_factory=FakeLog)
 
+    handles: int = 0
+
+    def next_handle(self) -> str:
+        """img_1, img_2 …"""
+        self.handles += 1
+        return f"img_{self.handles}"
+
     def call(self, arguments: Mapping[str, Any], history: Sequence[Mapping[str, Any]] = ()) -> ToolCall:
         """One call of the tool, with these arguments and history."""
         return ToolCall(
@@ -197,12 +279,13 @@ class ImageHost:
             scope=image_scope(self.home),
             history=history,
             items=self.items,
+            next_handle=self.next_handle,
         )
 
 
 def image_host(
     home: Path,
-    *answers: HttpAnswer | HttpFailure,
+    *answers: HttpAnswer | HttpFailure | Streamed,
     endpoint: ImagesEndpoint = ENDPOINT,
     settings: ImageSettings | None = None,
     http: FakeHttp | None = None,
@@ -273,13 +356,21 @@ def completed(path: Path | None, data: bytes, **changes: Any) -> dict[str, Any]:
         "height": 8,
         "hasAlpha": picture.has_alpha,
         "sha256": picture.ref.sha256,
+        "handle": "img_1",
+        "effectiveParameters": {
+            "size": "auto",
+            "quality": "auto",
+            "background": "opaque",
+            "outputFormat": picture.ref.mime.removeprefix("image/"),
+        },
         **changes,
     }
 
 
-def part(ref: PictureRef) -> dict[str, Any]:
+def part(ref: PictureRef, handle: str | None = None) -> dict[str, Any]:
     """A picture in the history."""
-    return {"type": "input_image", "picture": ref.to_json(), "detail": "high"}
+    named = {} if handle is None else {"handle": handle}
+    return {"type": "input_image", "picture": ref.to_json(), "detail": "high", **named}
 
 
 def message(*refs: PictureRef) -> dict[str, Any]:

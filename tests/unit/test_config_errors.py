@@ -118,6 +118,22 @@ def test_text_that_is_not_toml_is_located_and_explained(tmp_path: Path, text: st
             "image_generation.timeout_s = 0.0",
             "1:30: image_generation.timeout_s is 0.0; write a number of seconds above 0, without quotes.",
         ),
+        *(
+            (
+                f'image_generation.name_template = "{template}"',
+                "1:34: image_generation.name_template is a text; write a relative name such as "
+                '"{thread}/{call}", with no other placeholders than {thread} {call} {date} {slug}.',
+            )
+            for template in ("{call", "{id}", "{}", "{call!r}", "{date:x}", "/{call}", "../{call}", "a//b", "a\\\\b")
+        ),
+        (
+            'server.inline_images = "sometimes"',
+            '1:24: server.inline_images is "sometimes"; write "live" or "always" or "never".',
+        ),
+        (
+            "server.inline_images_max_mb = 201",
+            "1:31: server.inline_images_max_mb is 201; write a whole number from 1 to 200, without quotes.",
+        ),
         ("model = 2020-01-01", "1:9: model is a date or time; write a text in double quotes."),
     ],
 )

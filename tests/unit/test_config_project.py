@@ -4,6 +4,7 @@ from pathlib import Path
 
 from app_server.config.layers import LayerOrigin, load_config
 from app_server.config.project import project_files
+from app_server.config.schema import ImageGenerationConfig, ServerConfig
 
 HARMFUL = """
 model = "repo-model"
@@ -66,7 +67,7 @@ def test_a_repository_cannot_redirect_credentials_or_loosen_the_sandbox(tmp_path
     }
     assert loaded.warnings == (
         f"{path}: image_generation.provider, model_providers, openai_base_url are ignored: a repository must not "
-        "redirect your credentials; set it in your own config.toml.",
+        "redirect your credentials or files; set it in your own config.toml.",
         f"{path}: sandbox_mode is ignored: the project is not trusted; to allow it, write "
         f'[projects."{root / "a" / "b"}"] trust_level = "trusted" in your own config.toml.',
     )
@@ -89,3 +90,24 @@ def test_a_project_wins_over_the_user_and_the_command_line_over_both(tmp_path: P
     (home / "config.toml").write_text('model = "user"\nmodel_verbosity = "low"\n', encoding="utf-8")
     loaded = load_config(home, root / "a" / "b", overrides=["model=mine"])
     assert (loaded.config.model, loaded.config.model_verbosity) == ("mine", "high")
+
+
+def test_a_repository_does_not_decide_where_pictures_are_kept_for_how_long_or_who_gets_them(tmp_path: Path) -> None:
+    root = tmp_path / "repo"
+    text = """
+[image_generation]
+save_dir = "/etc"
+name_template = "x"
+quota_mb = 1
+retention_days = 1
+[server]
+inline_images = "never"
+"""
+    path = settings(repository(root), text)
+    loaded = load_config(tmp_path / "home", root / "a" / "b")
+    assert (loaded.config.image_generation, loaded.config.server) == (ImageGenerationConfig(), ServerConfig())
+    assert loaded.warnings == (
+        f"{path}: image_generation.name_template, image_generation.quota_mb, image_generation.retention_days, "
+        "image_generation.save_dir, server are ignored: a repository must not redirect your credentials or files; "
+        "set it in your own config.toml.",
+    )

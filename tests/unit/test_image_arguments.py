@@ -8,32 +8,189 @@ from typing import Any
 
 import pytest
 
-from app_server.extension_api import ToolFailure
-from extensions.image_generation.arguments import PARAMETERS, Action, ImageArguments, parse_arguments, resolve_path
+from app_server.extension_api import ImageSettings, ToolFailure
+from extensions.image_generation.argument_table import Action, parameters, rules_for
+from extensions.image_generation.arguments import ImageArguments, parse_arguments, resolve_path
+from extensions.image_generation.backends.base import Gif
 
+RULES = rules_for(ImageSettings())
+EXPOSED = rules_for(ImageSettings(expose_parameters=True, models=("dall-e-3",)))
 ALL = (
-    "`prompt`, `action`, `referenced_image_paths`, `num_last_images_to_include`, `transparent_background`"
-)  # fmt: skip
+    "`prompt`, `action`, `referenced_image_paths`, `referenced_images`, `num_last_images_to_include`, "
+    "`transparent_background`"
+)
+ONE_SELECTOR = "exclude each other; give only one of them"
+
+
+def bare(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema without its descriptions, which all members must have."""
+    assert all(member["description"] for member in schema["properties"].values())
+    return {
+        name: {key: value for key, value in member.items() if key != "description"}
+        for name, member in schema["properties"].items()
+    }
+
+
+SELECTORS: dict[str, Any] = {
+    "prompt": {"type": "string", "minLength": 1},
+    "action": {"type": ["string", "null"], "enum": ["generate", "edit", None]},
+    "referenced_image_paths": {"type": ["array", "null"], "items": {"type": "string"}, "maxItems": 5},
+    "referenced_images": {"type": ["array", "null"], "items": {"type": "string"}, "maxItems": 5},
+    "num_last_images_to_include": {"type": ["integer", "null"], "minimum": 1, "maximum": 5},
+    "transparent_background": {"type": ["boolean", "null"]},
+}
 
 
 def test_the_emitted_schema_states_every_limit() -> None:
-    bare = {
-        name: {key: value for key, value in schema.items() if key != "description"}
-        for name, schema in PARAMETERS["properties"].items()
-    }
-    assert ({**PARAMETERS, "properties": bare}) == {
+    schema = parameters(RULES)
+    assert {**schema, "properties": bare(schema)} == {
         "type": "object",
-        "properties": {
-            "prompt": {"type": "string", "minLength": 1},
-            "action": {"type": ["string", "null"], "enum": ["generate", "edit", None]},
-            "referenced_image_paths": {"type": ["array", "null"], "items": {"type": "string"}, "maxItems": 5},
-            "num_last_images_to_include": {"type": ["integer", "null"], "minimum": 1, "maximum": 5},
-            "transparent_background": {"type": ["boolean", "null"]},
-        },
+        "properties": SELECTORS,
         "required": ["prompt"],
         "additionalProperties": False,
     }
-    assert all(schema["description"] for schema in PARAMETERS["properties"].values())
+
+
+def test_the_limit_of_references_is_that_of_the_settings() -> None:
+    rules = rules_for(ImageSettings(max_references=16))
+    for name in ("referenced_image_paths", "referenced_images"):
+        assert parameters(rules)["properties"][name]["maxItems"] == 16
+        assert parse_arguments(json.dumps({"prompt": "a fox", name: list("abcdefghijklmnop")}), rules)
+        with pytest.raises(ToolFailure, match=f"`{name}` must contain at most 16 "):
+            parse_arguments(json.dumps({"prompt": "a fox", name: list("abcdefghijklmnopq")}), rules)
+
+
+def test_exposed_parameters_stand_in_the_schema_with_what_the_allowed_models_take() -> None:
+    schema = parameters(EXPOSED)
+    exposed = {name: member for name, member in bare(schema).items() if name not in SELECTORS}
+    assert exposed == {
+        "size": {"type": ["string", "null"], "pattern": "^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$"},
+        "quality": {"type": ["string", "null"], "enum": ["auto", "low", "medium", "high", "standard", "hd", None]},
+        "n": {"type": ["integer", "null"], "minimum": 1, "maximum": 10},
+        "background": {"type": ["string", "null"], "enum": ["auto", "opaque", "transparent", None]},
+        "output_format": {"type": ["string", "null"], "enum": ["png", "jpeg", "webp", "gif", None]},
+        "gif": {
+            "type": ["object", "null"],
+            "properties": {
+                "frame_count": {
+                    "type": ["integer", "null"],
+                    "minimum": 2,
+                    "maximum": 16,
+                    "description": "Number of frames.",
+                },
+                "frame_duration_ms": {
+                    "type": ["integer", "null"],
+                    "minimum": 20,
+                    "maximum": 2000,
+                    "description": "Duration of each frame in milliseconds.",
+                },
+            },
+            "additionalProperties": False,
+        },
+        "mask_path": {"type": ["string", "null"]},
+        "model": {"type": ["string", "null"], "enum": ["gpt-image-2", "dall-e-3", None]},
+    }
+    assert "both edges multiples of 16" in schema["properties"]["size"]["description"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {}),
+        ({"size": "1536x1024", "quality": "high", "n": 3}, {"size": "1536x1024", "quality": "high", "n": 3}),
+        ({"size": None, "quality": None, "n": None, "background": None, "output_format": None, "gif": None}, {}),
+        ({"size": "auto", "quality": "auto", "background": "auto"}, {}),
+        ({"background": "opaque"}, {"background": "opaque"}),
+        ({"background": "transparent"}, {"background": "transparent"}),
+        ({"background": "transparent", "transparent_background": True}, {"background": "transparent"}),
+        ({"background": "transparent", "transparent_background": False}, {"background": "transparent"}),
+        ({"output_format": "webp"}, {"output_format": "webp"}),
+        ({"output_format": "gif"}, {"output_format": "gif", "gif": Gif()}),
+        ({"gif": {}}, {"output_format": "gif", "gif": Gif()}),
+        (
+            {"gif": {"frame_count": 2, "frame_duration_ms": 2000}},
+            {"output_format": "gif", "gif": Gif(frame_count=2, frame_duration_ms=2000)},
+        ),
+        (
+            {"gif": {"frame_count": 16, "frame_duration_ms": 20}, "output_format": "gif"},
+            {"output_format": "gif", "gif": Gif(frame_count=16, frame_duration_ms=20)},
+        ),
+        ({"mask_path": "~/m.png"}, {"mask_path": "~/m.png"}),
+        ({"model": "dall-e-3"}, {"model": "dall-e-3"}),
+    ],
+)
+def test_exposed_parameters_are_read(given: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert parse_arguments(json.dumps({"prompt": "a fox", **given}), EXPOSED) == ImageArguments(
+        prompt="a fox", **expected
+    )
+
+
+SIZE = "`size` must be auto or width x height such as 1536x1024, not "
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"size": "big"}, f"{SIZE}`big`"),
+        ({"size": "1x2x3"}, f"{SIZE}`1x2x3`"),
+        ({"size": "0x100"}, f"{SIZE}`0x100`"),
+        ({"size": "-1x100"}, f"{SIZE}`-1x100`"),
+        ({"size": "100000x100"}, f"{SIZE}`100000x100`"),
+        ({"size": 1024}, f"{SIZE}a number"),
+        (
+            {"quality": "ultra"},
+            "`quality` cannot be `ultra`; use auto, low, medium, high, standard, hd, or leave it out",
+        ),
+        ({"n": 0}, "`n` must be between 1 and 10; make several calls for more"),
+        ({"n": 11}, "`n` must be between 1 and 10; make several calls for more"),
+        ({"n": "2"}, "`n` must be a whole number, not a string; give 1 to 10"),
+        ({"n": True}, "`n` must be a whole number, not a boolean; give 1 to 10"),
+        ({"background": "red"}, "`background` cannot be `red`; use auto, opaque, transparent, or leave it out"),
+        (
+            {"background": "opaque", "transparent_background": True},
+            "`transparent_background` is true, but `background` is opaque; leave out one of the two",
+        ),
+        ({"output_format": "bmp"}, "`output_format` cannot be `bmp`; use png, jpeg, webp, gif, or leave it out"),
+        (
+            {"gif": {}, "output_format": "png"},
+            "`gif` is given, but `output_format` is png; leave out one of the two",
+        ),
+        ({"gif": True}, "`gif` must be an object, not a boolean; give {} for the defaults"),
+        (
+            {"gif": {"loops": 3}},
+            "`gif` has no member `loops`; use only `frame_count` and `frame_duration_ms`",
+        ),
+        *(
+            (
+                {"gif": {"frame_count": count}},
+                "`gif.frame_count` must be between 2 and 16; choose a number in between, or leave it out",
+            )
+            for count in (1, 17)
+        ),
+        *(
+            (
+                {"gif": {"frame_duration_ms": duration}},
+                "`gif.frame_duration_ms` must be between 20 and 2000; choose a number in between, or leave it out",
+            )
+            for duration in (0, 19, 2001)
+        ),
+        ({"gif": {"frame_count": "9"}}, "`gif.frame_count` must be a whole number, not a string; give 2 to 16"),
+        ({"mask_path": 1}, "`mask_path` must be a path, not a number; give the path of a PNG file"),
+        ({"mask_path": " "}, "`mask_path` must be a path, not an empty string; give the path of a PNG file"),
+        (
+            {"mask_path": "https://x.test/m.png"},
+            "`mask_path` takes paths, not URLs such as `https://x.test/m.png`; give the path of a picture file on this "
+            "machine",
+        ),
+        ({"model": "other"}, "`model` cannot be `other`; use gpt-image-2, dall-e-3, or leave it out"),
+    ],
+)
+def test_a_wrong_exposed_parameter_is_refused_with_its_name_the_rule_and_the_fix(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ToolFailure) as failure:
+        parse_arguments(json.dumps({"prompt": "a fox", **given}), EXPOSED)
+    assert failure.value.message == message
 
 
 @pytest.mark.parametrize(
@@ -42,7 +199,7 @@ def test_the_emitted_schema_states_every_limit() -> None:
         pytest.param({}, {}, id="prompt alone"),
         pytest.param({"action": "generate"}, {"action": Action.GENERATE}, id="generate"),
         pytest.param({"action": "edit"}, {"action": Action.EDIT}, id="edit"),
-        pytest.param({"transparent_background": True}, {"transparent": True}, id="transparent"),
+        pytest.param({"transparent_background": True}, {"background": "transparent"}, id="transparent"),
         pytest.param({"transparent_background": False}, {}, id="not transparent"),
         pytest.param(
             {"referenced_image_paths": ["b", "a", "b", "~/c", "/d"]},
@@ -50,6 +207,11 @@ def test_the_emitted_schema_states_every_limit() -> None:
             id="paths keep order and duplicates",
         ),
         pytest.param({"referenced_image_paths": []}, {}, id="no paths"),
+        pytest.param(
+            {"referenced_images": ["img_2", "img_1", "img_2"]},
+            {"handles": ("img_2", "img_1", "img_2")},
+            id="handles keep order and duplicates",
+        ),
         pytest.param({"num_last_images_to_include": 1}, {"last": 1}, id="last 1"),
         pytest.param({"num_last_images_to_include": 5}, {"last": 5}, id="last 5"),
         pytest.param(
@@ -73,7 +235,9 @@ def test_the_emitted_schema_states_every_limit() -> None:
     ],
 )
 def test_valid_arguments_are_read(given: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert parse_arguments(json.dumps({"prompt": "a fox", **given})) == ImageArguments(prompt="a fox", **expected)
+    assert parse_arguments(json.dumps({"prompt": "a fox", **given}), RULES) == ImageArguments(
+        prompt="a fox", **expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,7 +250,23 @@ def test_valid_arguments_are_read(given: dict[str, Any], expected: dict[str, Any
         ),
         (
             {"referenced_image_paths": ["a"], "num_last_images_to_include": 1},
-            "`referenced_image_paths` and `num_last_images_to_include` exclude each other; give only one of them",
+            f"`referenced_image_paths` and `num_last_images_to_include` {ONE_SELECTOR}",
+        ),
+        (
+            {"referenced_images": ["img_1"], "num_last_images_to_include": 1},
+            f"`referenced_images` and `num_last_images_to_include` {ONE_SELECTOR}",
+        ),
+        (
+            {"referenced_images": ["img_1"], "referenced_image_paths": ["a"]},
+            f"`referenced_image_paths` and `referenced_images` {ONE_SELECTOR}",
+        ),
+        (
+            {"referenced_images": "img_1"},
+            "`referenced_images` must be a list of handles, not a string; put the handle into a list",
+        ),
+        (
+            {"referenced_images": [1]},
+            "`referenced_images` must contain only strings, not a number; give each handle as a string",
         ),
         *(
             (
@@ -113,7 +293,7 @@ def test_valid_arguments_are_read(given: dict[str, Any], expected: dict[str, Any
         ),
         (
             {"referenced_image_paths": [" "]},
-            "`referenced_image_paths` must not contain an empty path; give the path of a picture file",
+            "`referenced_image_paths` must not contain an empty path; give the path of a picture",
         ),
         (
             {"referenced_image_paths": ["file:///a.png"]},
@@ -135,7 +315,7 @@ def test_valid_arguments_are_read(given: dict[str, Any], expected: dict[str, Any
 )
 def test_a_wrong_argument_is_refused_with_its_name_the_rule_and_the_fix(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ToolFailure) as failure:
-        parse_arguments(json.dumps({"prompt": "a fox", **given}))
+        parse_arguments(json.dumps({"prompt": "a fox", **given}), RULES)
     assert failure.value.message == message
 
 
@@ -151,14 +331,14 @@ def test_a_wrong_argument_is_refused_with_its_name_the_rule_and_the_fix(given: d
 )
 def test_what_is_no_object_with_a_prompt_is_refused(text: str, message: str) -> None:
     with pytest.raises(ToolFailure) as failure:
-        parse_arguments(text)
+        parse_arguments(text, RULES)
     assert failure.value.message == message
 
 
 @pytest.mark.parametrize("text", ['{"prompt": "\\ud800"}', "[" * 5000, '{"prompt": "a", "prompt": }'])
 def test_what_could_not_be_sent_on_is_not_valid_json(text: str) -> None:
     with pytest.raises(ToolFailure, match="the arguments are not valid JSON"):
-        parse_arguments(text)
+        parse_arguments(text, RULES)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app_server.extension_api import PictureRef, ToolFailure
-from extensions.image_generation.selection import select_for_edit, select_last
+from extensions.image_generation.selection import select_by_handles, select_for_edit, select_last
 
 Items = list[dict[str, Any]]
 
@@ -17,7 +17,7 @@ def ref(name: str) -> PictureRef:
 
 
 def picture(name: str) -> dict[str, Any]:
-    return {"type": "input_image", "picture": ref(name).to_json(), "detail": "high"}
+    return {"type": "input_image", "picture": ref(name).to_json(), "detail": "high", "handle": f"img_{name}"}
 
 
 TEXT = {"type": "input_text", "text": "some words"}
@@ -42,7 +42,8 @@ def generated(*names: str) -> Items:
 
 
 def hosted(name: str | None) -> Items:
-    return [{"type": "image_generation_call", "id": "ig", "picture": None if name is None else ref(name).to_json()}]
+    shown = {} if name is None else {"picture": ref(name).to_json(), "handle": f"img_{name}"}
+    return [{"type": "image_generation_call", "id": "ig", "picture": None, **shown}]
 
 
 def names(pictures: tuple[PictureRef, ...]) -> str:
@@ -144,3 +145,32 @@ def test_fewer_pictures_than_asked_for_are_never_taken_silently(history: Items, 
         f"`num_last_images_to_include` is {count}, but the conversation has {have}; ask for fewer, give "
         "`referenced_image_paths`, or ask the user to attach what is missing"
     )
+
+
+@pytest.mark.parametrize(
+    ("handles", "expected"),
+    [
+        (["img_user-1"], "user-1"),
+        (["img_generated", "img_user-1"], "generated user-1"),
+        (["img_mcp", "img_code-mode", "img_mcp"], "mcp code-mode mcp"),
+    ],
+)
+def test_handles_name_pictures_of_any_source_in_the_order_of_the_handles(handles: list[str], expected: str) -> None:
+    assert names(select_by_handles(MIXED, handles).pictures) == expected
+
+
+@pytest.mark.parametrize(
+    ("history", "have"),
+    [
+        ([], "it has no picture"),
+        (user("a", "b"), "its pictures are img_a, img_b"),
+        (
+            user(*(str(number) for number in range(20))),
+            f"its pictures are {', '.join(f'img_{n}' for n in range(8, 20))}",
+        ),
+    ],
+)
+def test_an_unknown_handle_is_refused_with_the_newest_that_exist(history: Items, have: str) -> None:
+    with pytest.raises(ToolFailure) as failure:
+        select_by_handles(history, ["img_9000"])
+    assert failure.value.message == f"`referenced_images`: no picture of this conversation is called `img_9000`; {have}"

@@ -108,7 +108,7 @@ async def test_a_link_in_place_of_the_file_is_not_followed(tmp_path: Path) -> No
 class RefusingBlobs(MemoryBlobStore):
     """A store whose disk is full."""
 
-    async def adopt(self, path: str, ref: PictureRef, *, owner: str) -> PictureRef:
+    async def adopt(self, path: str, ref: PictureRef, *, owner: str, ours: bool = False) -> PictureRef:
         raise StorageError("the disk is full")
 
     async def put(self, data: bytes, ref: PictureRef, *, owner: str) -> PictureRef:
@@ -160,13 +160,13 @@ async def test_a_picture_file_of_the_user_is_read_with_its_original_bytes(tmp_pa
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing.png", "read referenced image at `{}`: there is no such file; check the path"),
-        ("folder", "read referenced image at `{}`: it is a folder or a device; give the path of a picture file"),
-        ("text", "use referenced image at `{}`: the bytes are plain text; PNG, JPEG, WebP and GIF pictures are taken"),
-        ("corrupt.png", "use referenced image at `{}`: it begins like a PNG picture but is damaged or cut off"),
-        ("large.png", "use referenced image at `{}`: it has more than the 1000 bytes that a picture may have"),
-        ("nul\0.png", "read referenced image at `{}`: no file can have this name; check the path"),
-        ("n" * 300, "read referenced image at `{}`: File name too long; give another path"),
+        ("missing.png", "read the picture at `{}`: there is no such file; check the path"),
+        ("folder", "read the picture at `{}`: it is a folder or a device; give the path of a picture file"),
+        ("text", "use the picture at `{}`: the bytes are plain text; PNG, JPEG, WebP and GIF pictures are taken"),
+        ("corrupt.png", "use the picture at `{}`: it begins like a PNG picture but is damaged or cut off"),
+        ("large.png", "use the picture at `{}`: it has more than the 1000 bytes that a picture may have"),
+        ("nul\0.png", "read the picture at `{}`: no file can have this name; check the path"),
+        ("n" * 300, "read the picture at `{}`: File name too long; give another path"),
     ],
 )
 async def test_a_file_that_is_no_picture_is_refused_with_its_path_and_the_cause(

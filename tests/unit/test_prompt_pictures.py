@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 
+import anyio
 import pytest
 
 from app_server.extension_api import PictureRef, PictureRejected
@@ -22,14 +23,13 @@ class CountingPictures(PictureStore):
         self.reads: list[str] = []
 
     def hold(self, data: bytes, mime: str = "image/png") -> PictureRef:
-        ref = PictureRef(
-            sha256=hashlib.sha256(data).hexdigest(), mime=mime, size_bytes=len(data), width=1, height=1
-        )
+        ref = PictureRef(sha256=hashlib.sha256(data).hexdigest(), mime=mime, size_bytes=len(data), width=1, height=1)
         self.kept[ref.sha256] = data
         return ref
 
     async def read(self, ref: PictureRef) -> bytes:
         self.reads.append(ref.sha256)
+        await anyio.lowlevel.checkpoint()
         if ref.sha256 not in self.kept:
             raise PictureRejected("The picture is gone.")
         return self.kept[ref.sha256]
@@ -43,7 +43,7 @@ async def test_a_picture_is_read_once_and_its_url_names_its_type() -> None:
     store = CountingPictures()
     prompt = PromptPictures(store)
     ref = store.hold(b"bytes", "image/webp")
-    assert [await prompt.data_url(ref) for _ in range(3)] == [url_of(b"bytes", "image/webp")] * 3
+    assert [await prompt.data_url(ref, "high") for _ in range(3)] == [url_of(b"bytes", "image/webp")] * 3
     assert store.reads == [ref.sha256]
 
 
@@ -52,9 +52,9 @@ async def test_a_picture_that_is_gone_is_none_and_looked_for_again() -> None:
     prompt = PromptPictures(store)
     ref = store.hold(b"bytes")
     del store.kept[ref.sha256]
-    assert await prompt.data_url(ref) is None
+    assert await prompt.data_url(ref, "high") is None
     store.hold(b"bytes")
-    assert await prompt.data_url(ref) == url_of(b"bytes")
+    assert await prompt.data_url(ref, "high") == url_of(b"bytes")
 
 
 async def test_beyond_the_bound_the_picture_that_was_not_used_longest_is_read_again() -> None:
@@ -63,7 +63,7 @@ async def test_beyond_the_bound_the_picture_that_was_not_used_longest_is_read_ag
     first, second, third = (store.hold(data) for data in datas)
     prompt = PromptPictures(store, cache_bytes=2 * len(url_of(datas[0])) + 1)
     for ref in (first, second, first, third, first, second):
-        await prompt.data_url(ref)
+        await prompt.data_url(ref, "high")
     assert store.reads == [ref.sha256 for ref in (first, second, third, second)]
 
 
@@ -72,5 +72,27 @@ async def test_a_picture_of_more_than_half_the_bound_is_given_and_not_kept() -> 
     small, big = store.hold(b"s"), store.hold(b"b" * 100)
     prompt = PromptPictures(store, cache_bytes=150)
     for ref in (small, big, big, small):
-        assert await prompt.data_url(ref) == url_of(store.kept[ref.sha256])
+        assert await prompt.data_url(ref, "high") == url_of(store.kept[ref.sha256])
     assert store.reads == [small.sha256, big.sha256, big.sha256]
+
+
+async def test_details_that_send_the_same_picture_share_its_url() -> None:
+    store = CountingPictures()
+    prompt = PromptPictures(store)
+    ref = store.hold(b"bytes")
+    assert {await prompt.data_url(ref, detail) for detail in ("auto", "high", "original", None)} == {url_of(b"bytes")}
+    assert store.reads == [ref.sha256]
+
+
+async def test_two_requests_for_one_picture_at_the_same_time_count_it_once() -> None:
+    store = CountingPictures()
+    datas = [bytes([number]) * 30 for number in range(3)]
+    first, second, third = (store.hold(data) for data in datas)
+    prompt = PromptPictures(store, cache_bytes=2 * len(url_of(datas[0])) + 1)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(prompt.data_url, first, "high")
+    store.reads.clear()
+    for ref in (first, second, first, third):
+        await prompt.data_url(ref, "high")
+    assert store.reads == [second.sha256, third.sha256]

@@ -252,7 +252,7 @@ async def test_the_end_of_input_lets_what_is_in_flight_finish_and_takes_the_clie
         await client.stream.aclose()
         server.release.set()
         await client.ended.wait()
-        assert not server.hub.wants_inline("t")
+        assert server.hub.wanted_forms("t", 1, 1) == frozenset()
 
 
 async def test_a_client_that_never_reads_is_cut_off_at_the_hard_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,9 +87,7 @@ async def ask(
     """The decoded answer of a server with this one method, and whether it is a good one."""
     dispatcher: Dispatcher[str] = Dispatcher({method: MethodSpec(name=method, params=model, handler=handler)})
     name = called or method
-    frame, good = await dispatcher.dispatch(
-        context(name, request_id, experimental), Request(request_id, name, params)
-    )
+    frame, good = await dispatcher.dispatch(context(name, request_id, experimental), Request(request_id, name, params))
     return orjson.loads(frame), good
 
 
@@ -188,9 +186,7 @@ async def test_params_that_do_not_fit_are_told_in_one_sentence(
 
 @pytest.mark.parametrize("params", [[], [1], "text", 5, True])
 async def test_a_method_without_params_refuses_what_is_no_object(params: Any) -> None:
-    assert await ask(nothing, params) == refusal(
-        "Invalid request: params must be an object or null", "invalidParams"
-    )
+    assert await ask(nothing, params) == refusal("Invalid request: params must be an object or null", "invalidParams")
 
 
 async def test_an_unknown_method_is_named_and_a_long_name_is_cut() -> None:

@@ -9,6 +9,7 @@ import orjson
 from app_server.rpc.connection import Connection
 from app_server.rpc.hub import Hub
 from app_server.rpc.session import Session
+from app_server.turns.context import RicherForm
 
 
 class CountingClock:
@@ -64,9 +65,7 @@ def test_a_notification_is_encoded_once_for_all_who_get_it() -> None:
             {"method": "thread/started", "params": {"x": 1}, "emittedAtMs": 1},
             {"method": "turn/started", "params": {"x": 2}, "emittedAtMs": 2},
         ]
-        assert decoded(client.deltas) == [
-            {"method": "item/agentMessage/delta", "params": {"x": 3}, "emittedAtMs": 3}
-        ]
+        assert decoded(client.deltas) == [{"method": "item/agentMessage/delta", "params": {"x": 3}, "emittedAtMs": 3}]
     assert clock.asked == 3
     assert len({id(client.frames[0]) for client in clients}) == 1
 
@@ -76,7 +75,7 @@ def test_what_nobody_gets_is_not_encoded() -> None:
     client = FakeConnection(hub, opted_out=frozenset({"a", "d"}))
     hub.subscribe("t", client)
     hub.broadcast("a", {})
-    hub.notify_thread("t", "a", {}, inline=lambda: 1 / 0)
+    hub.notify_thread("t", "a", {}, forms=[RicherForm(kind="inline", message_bytes=1, params=lambda: 1 / 0)])
     hub.notify_thread("unknown", "b", {})
     hub.delta("t", "d", {})
     hub.delta("unknown", "e", {})
@@ -129,7 +128,7 @@ def test_a_client_that_is_gone_is_told_nothing_any_more() -> None:
     assert (gone.frames, gone.deltas) == ([], [])
     assert (len(there.frames), len(there.deltas)) == (2, 1)
     hub.remove(there)
-    assert not hub.wants_inline("t")
+    assert hub.wanted_forms("t", 1, 1) == frozenset()
 
 
 def test_a_forgotten_thread_has_no_subscribers() -> None:
@@ -153,14 +152,37 @@ def test_inline_pictures_are_made_once_and_only_for_those_who_take_them() -> Non
 
     for client in clients:
         hub.subscribe("t", client)
-    assert hub.wants_inline("t")
-    assert not hub.wants_inline("unknown")
-    hub.notify_thread("t", "item/completed", {"result": ""}, inline=inline)
+    assert hub.wanted_forms("t", 1, 1) == {"inline"}
+    assert hub.wanted_forms("unknown", 1, 1) == frozenset()
+    hub.notify_thread(
+        "t", "item/completed", {"result": ""}, forms=[RicherForm(kind="inline", message_bytes=99, params=inline)]
+    )
     for client in clients:
-        assert decoded(client.frames) == [
-            {"method": "item/completed", "params": {"result": "AAAA"}, "emittedAtMs": 1}
-        ]
+        assert decoded(client.frames) == [{"method": "item/completed", "params": {"result": "AAAA"}, "emittedAtMs": 1}]
     assert (made, clock.asked) == (["x"], 1)
+
+
+def test_each_client_gets_the_richest_form_that_it_takes_and_each_form_is_made_once() -> None:
+    hub, clock = make_hub()
+    limits: list[dict[str, Any]] = [{}, {"maxMessageBytes": 50}, {"maxMessageBytes": 5}, {"inline": "never"}, {}]
+    clients = [FakeConnection(hub, extensions={"pictures": wanted}) for wanted in limits]
+    made: list[str] = []
+
+    def form(kind: str, message_bytes: int) -> RicherForm:
+        def params() -> dict[str, str]:
+            made.append(kind)
+            return {"form": kind}
+
+        return RicherForm(kind=kind, message_bytes=message_bytes, params=params)
+
+    for client in clients:
+        hub.subscribe("t", client)
+    assert hub.wanted_forms("t", 100, 10) == {"inline", "thumbnail"}
+    assert hub.wanted_forms("t", 2**40, 2**40) == frozenset()
+    hub.notify_thread("t", "item/completed", {"form": "plain"}, forms=[form("inline", 100), form("thumbnail", 10)])
+    shown = [decoded(client.frames)[0]["params"]["form"] for client in clients]
+    assert shown == ["inline", "thumbnail", "plain", "thumbnail", "inline"]
+    assert (made, clock.asked) == (["inline", "thumbnail"], 3)
 
 
 def test_one_connection_can_be_told_alone() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app_server.providers.sse import SseDecoder, SseTooLarge
+from app_server.sse import SseDecoder, SseTooLarge
 
 
 def decode(*chunks: bytes) -> list[bytes]:

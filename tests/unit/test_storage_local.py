@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import get_args
 
 import anyio
+import orjson
 import pytest
 
 from app_server.clock import SystemClock
@@ -23,6 +24,8 @@ from app_server.ids import uuid7
 from app_server.storage.base import (
     Lease,
     LeaseHeld,
+    PictureQuery,
+    PictureRow,
     Record,
     Storage,
     StorageError,
@@ -30,16 +33,18 @@ from app_server.storage.base import (
     ThreadRow,
     ThreadSortKey,
 )
-from app_server.storage.local import open_local_storage
+from app_server.storage.local import open_local_storage, schema
 from app_server.storage.local.database import LocalDatabase
 from app_server.storage.local.leases import SqliteLeaseManager
 from app_server.storage.local.log import SqliteThreadLog
+from app_server.storage.local.pictures import select_pictures
 from app_server.storage.local.queries import page_statement
 from app_server.storage.local.schema import connect_reader, connect_writer, migrate
 
 pytestmark = pytest.mark.anyio
 
 PNG = b"bytes of a picture"
+MIGRATIONS = Path(schema.__file__).parent / "migrations"
 
 
 def _ref(data: bytes) -> PictureRef:
@@ -288,7 +293,7 @@ def a_newer_database(home: Path) -> None:
         (another_kind_of_file, "{path} is not a database; move the file away and a new one is made."),
         (
             a_newer_database,
-            "{path} has schema version 99 and this server knows 1; "
+            "{path} has schema version 99 and this server knows 2; "
             "install the newer server that wrote it, or choose another home.",
         ),
     ],
@@ -410,7 +415,7 @@ def test_migrations_run_once_and_leave_the_version(home: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()
     settings = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
     connection.close()
-    assert (version, settings) == ((1,), ["wal", 2])
+    assert (version, settings) == ((2,), ["wal", 2])
 
 
 def test_a_reader_finds_a_home_whose_path_needs_quoting(tmp_path: Path) -> None:
@@ -420,3 +425,26 @@ def test_a_reader_finds_a_home_whose_path_needs_quoting(tmp_path: Path) -> None:
     assert reader.execute("SELECT count(*) FROM threads").fetchone() == (0,)
     reader.close()
     writer.close()
+
+
+def test_pictures_of_an_older_home_are_in_the_index_after_its_migration(home: Path) -> None:
+    first, _ = sorted(MIGRATIONS.glob("*.sql"))
+    home.mkdir(parents=True)
+    connection = sqlite3.connect(home / "state.sqlite", isolation_level=None)
+    connection.executescript(first.read_text(encoding="utf-8"))
+    picture = {"sha256": "5" * 64, "mime": "image/png", "bytes": 3, "width": 2, "height": 1}
+    item = {"type": "imageGeneration", "id": "c1", "savedPath": "/p/c1.png", "prompt": None, "revisedPrompt": "a fox"}
+    done = {"turnId": "u", "item": item, "picture": picture}
+    others = ({"turnId": "u", "item": item}, {"turnId": "u", "item": {"type": "agentMessage"}})
+    for seq, data in enumerate((done, *others)):
+        row = ("local", "t", seq, "item_completed", 7, orjson.dumps(data))
+        connection.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", row)
+    connection.execute("PRAGMA user_version=1")
+    migrate(connection, home / "state.sqlite")
+    found = select_pictures(connection, PictureQuery())
+    connection.close()
+    ref = PictureRef(sha256="5" * 64, mime="image/png", size_bytes=3, width=2, height=1)
+    path, prompt = "/p/c1.png", "a fox"
+    assert found == [
+        PictureRow(thread_id="t", seq=0, at_ms=7, turn_id="u", item_id="c1", ref=ref, path=path, prompt=prompt)
+    ]

@@ -28,9 +28,7 @@ THREAD: Literal["t"] = "t"
 
 def page(count: int, cursor: str | None, limit: int, descending: bool) -> Slice:
     anchor = parse_cursor(cursor, THREAD, "turns") if cursor else None
-    return slice_ordinals(
-        count, anchor=anchor, limit=limit, descending=descending, thread_id=THREAD, kind="turns"
-    )
+    return slice_ordinals(count, anchor=anchor, limit=limit, descending=descending, thread_id=THREAD, kind="turns")
 
 
 def walk(count: int, cursor: str | None, limits: list[int], descending: bool) -> list[Slice]:
@@ -147,8 +145,8 @@ def test_no_text_makes_the_cursor_readers_fail_in_another_way(text: str) -> None
     for read in (lambda: parse_cursor(text, "t", "turns"), lambda: parse_list_cursor(text)):
         try:
             read()
-        except InvalidRequest as refused:
-            assert refused.data_code == "invalidCursor"
+        except InvalidRequest:
+            continue  # the one error that may come
 
 
 @patient

@@ -1,4 +1,4 @@
-"""From records to what a thread was, and how a turn that a crash left open is closed: whatever was cut off, nothing stays open."""
+"""From records to what a thread was, and how a turn that a crash left open is closed, wherever it was cut off."""
 
 from __future__ import annotations
 
@@ -181,9 +181,8 @@ def test_an_item_keeps_the_place_at_which_it_began() -> None:
                 status="failed",
                 result="",
                 error={
-                    "type": "unknownOutcome",
-                    "message": "The server stopped before the picture was finished; "
-                    "whether it was made is not known.",
+                    "type": "cancelled",
+                    "message": "The server stopped before the picture was asked for.",
                 },
             ),
         ),
@@ -196,6 +195,47 @@ def test_an_open_item_is_closed_as_its_kind_wants(begun: dict[str, Any], final: 
         kind=kinds.ITEM_COMPLETED, data={"turnId": "t1", "item": {**final, "completedAtMs": NOW_MS}}
     )
     assert [record.kind for record in closing[1:]] == [kinds.HISTORY, kinds.TURN_COMPLETED]
+
+
+def test_a_picture_that_may_have_been_paid_for_has_an_unknown_outcome_and_is_not_asked_for_again() -> None:
+    begun = item("c1", "imageGeneration", status="in_progress", result="")
+    paid = Record(kind=kinds.PAID_CALL, data={"turnId": "t1", "itemId": "c1", "key": "k"})
+    state = replay(numbered(thread_started(), turn_started(), history(call("c1")), started(begun), paid))
+    shown, answered, _ = closing_records(state, NOW_MS)
+    assert shown.data["item"] == {
+        **begun,
+        "completedAtMs": NOW_MS,
+        "status": "failed",
+        "error": {
+            "type": "unknownOutcome",
+            "message": "The server stopped while the picture was being made; whether it was made is not known.",
+        },
+    }
+    assert "it was not asked for again" in answered.data["items"][0]["output"]
+
+
+def test_a_picture_that_was_made_before_its_output_was_lost_is_told_with_its_file() -> None:
+    done = item("c1", "imageGeneration", status="completed", savedPath="/p/c1.png", handle="img_3")
+    state = replay(numbered(thread_started(), turn_started(), history(call("c1")), completed(done)))
+    answered, _ = closing_records(state, NOW_MS)
+    assert answered.data["items"][0]["output"] == (
+        "the picture img_3 was made and saved at /p/c1.png, and the user has seen it; then the server stopped"
+    )
+
+
+def test_the_highest_handle_is_found_wherever_pictures_stand() -> None:
+    state = replay(
+        numbered(
+            thread_started(),
+            history({"type": "message", "content": [{"type": "input_image", "handle": "img_2"}]}),
+            history({"type": "function_call_output", "output": [{"type": "input_image", "handle": "img_7"}]}),
+            history({"type": "image_generation_call", "handle": "img_5"}),
+            history({"type": "call_of_tomorrow", "output": ["img_99", None], "handle": "photo 9", "content": None}),
+            turn_started(),
+            completed(item("a", "imageGeneration", handle="img_8")),
+        )
+    )
+    assert state.handles == 8
 
 
 def test_an_open_turn_is_closed_as_interrupted_with_its_calls_answered_in_order() -> None:
@@ -265,7 +305,9 @@ def turn_of(turn_id: str, steps: Sequence[str], status: str) -> list[Record]:
                 out += [started(value, turn_id), completed(value, turn_id), history({"type": step, "id": name})]
             case "picture":
                 value = item(name, "imageGeneration", status="in_progress")
-                out += [history(call(name)), started(value, turn_id), completed(value, turn_id), history(output(name))]
+                paid = Record(kind=kinds.PAID_CALL, data={"turnId": turn_id, "itemId": name, "key": "k"})
+                out += [history(call(name)), started(value, turn_id), paid]
+                out += [completed(value, turn_id), history(output(name))]
             case "call":
                 out += [history(call(name)), history(output(name))]
             case "custom call":
@@ -302,9 +344,7 @@ def test_any_prefix_of_a_thread_can_be_closed_so_that_nothing_is_open_or_unanswe
     assert unanswered_calls(again.history) == []
     assert {turn_id: set(turn.items) for turn_id, turn in again.turns.items()} == shown
     assert again.history[: len(kept)] == kept, "what the model was sent stays as it was"
-    assert all(
-        each["completedAtMs"] is not None for turn in again.turns.values() for each in turn.items.values()
-    )
+    assert all(each["completedAtMs"] is not None for turn in again.turns.values() for each in turn.items.values())
     assert closing_records(again, NOW_MS) == []
     closed = after_close(before, closing)
     assert (closed.turns, closed.history) == (again.turns, again.history)

@@ -29,6 +29,7 @@ from features.runtime import RuntimeFeatures
 from tests.support.image_fakes import image_scope
 
 IMAGEGEN = ToolName("image_gen", "imagegen")
+VISIBLE = Visible()
 HOSTED = {"type": "image_generation", "output_format": "png"}
 
 
@@ -37,7 +38,7 @@ class FakeTool:
     """A tool with a fixed exposure; `gated` asks the real gates of the image tool instead."""
 
     name: ToolName
-    decision: Exposure = Visible()
+    decision: Exposure = VISIBLE
     gated: bool = False
 
     def spec(self, scope: TurnScope) -> ToolSpec:
@@ -113,9 +114,7 @@ def test_the_truth_table_holds_with_the_kill_switch_above_everything(
 def test_without_login_model_or_provider_for_pictures_there_is_no_picture_tool(
     change: dict[str, Any], image_generation: bool, imagegenext: bool
 ) -> None:
-    scope = image_scope(
-        features=flags({"image_generation": image_generation, "imagegenext": imagegenext}), **change
-    )
+    scope = image_scope(features=flags({"image_generation": image_generation, "imagegenext": imagegenext}), **change)
     plan = plan_tools([FakeTool(IMAGEGEN, gated=True)], scope)
     assert offered(plan) == []
     assert [entry.tool for entry in plan.hidden] == ["image_gen.imagegen", "image_generation"]

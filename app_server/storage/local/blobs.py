@@ -2,8 +2,8 @@
 
 Two rules keep a file from going while somebody gets it: files are renamed into place and removed inside write
 transactions, which exclude each other across processes; and a release first lets go of the rows, then removes the
-files that still have no owner. A file outside the home is never removed: it is not ours. Called through the
-`BlobStore` protocol only.
+files that still have no owner. A file outside the home is removed only when it was adopted as ours and still has its
+size: whoever edited it there keeps it. Called through the `BlobStore` protocol only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from app_server.storage.rules import blob_altered, blob_missing, check_bytes, ha
 _SUFFIXES: Final = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/gif": ".gif"}
 _MAX_FILE_THREADS = 4
 _INSERT_BLOB = (
-    "INSERT OR REPLACE INTO blobs (sha256, path, mime, size_bytes, width, height) VALUES (?, ?, ?, ?, ?, ?)",
+    "INSERT OR REPLACE INTO blobs (sha256, path, mime, size_bytes, width, height, ours) VALUES (?, ?, ?, ?, ?, ?, ?)",
     "INSERT OR IGNORE INTO blob_owners (owner, sha256, path) VALUES (?, ?, ?)",
 )
 
@@ -61,13 +61,13 @@ class FileBlobStore:
                 await self._in_thread(_finish_file, temporary)
         return ref
 
-    async def adopt(self, path: str, ref: PictureRef, *, owner: str) -> PictureRef:
+    async def adopt(self, path: str, ref: PictureRef, *, owner: str, ours: bool = False) -> PictureRef:
         file = _absolute(path)
 
         def job(connection: sqlite3.Connection) -> None:
             if not file.is_file():  # released by its last owner since it was checked
                 raise blob_missing(ref.sha256)
-            self._own(connection, file, ref, owner)
+            self._own(connection, file, ref, owner, ours)
 
         await self._in_thread(_read_file, file, ref.sha256)
         await self._database.write(job)
@@ -113,6 +113,41 @@ class FileBlobStore:
             )
         return removed
 
+    async def release_picture(self, owner: str, sha256: str, path: str | None = None) -> tuple[str, ...]:
+        def let_go(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+            owned = connection.execute(
+                "SELECT sha256, path FROM blob_owners WHERE owner = ? AND sha256 = ?", (owner, sha256)
+            ).fetchall()
+            named = [blob for blob in owned if path is not None and blob[1] == self._stored(_absolute(path))]
+            chosen = named or owned
+            connection.executemany(
+                "DELETE FROM blob_owners WHERE owner = ? AND sha256 = ? AND path = ?",
+                [(owner, *blob) for blob in chosen],
+            )
+            return chosen
+
+        with anyio.CancelScope(shield=True):
+            owned = await self._database.write(let_go)
+            removed: tuple[str, ...] = await self._database.write(
+                lambda connection: self._remove_unowned(connection, owned)
+            )
+        return removed
+
+    async def ref(self, sha256: str) -> PictureRef | None:
+        if not is_sha256(sha256):
+            return None
+        statement = "SELECT mime, size_bytes, width, height FROM blobs WHERE sha256 = ? LIMIT 1"
+        found = await self._database.read(lambda connection: connection.execute(statement, (sha256,)).fetchone())
+        if found is None:
+            return None
+        mime, size_bytes, width, height = found
+        return PictureRef(sha256=sha256, mime=mime, size_bytes=size_bytes, width=width, height=height)
+
+    async def adopted_bytes(self) -> int:
+        statement = "SELECT coalesce(sum(size_bytes), 0) FROM blobs WHERE path NOT LIKE 'blobs/%'"
+        total: int = await self._database.read(lambda connection: connection.execute(statement).fetchone()[0])
+        return total
+
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
         return await anyio.to_thread.run_sync(work, *args, limiter=self._limiter)
 
@@ -123,10 +158,10 @@ class FileBlobStore:
         found = await self._database.read(lambda connection: connection.execute(statement, (sha256,)).fetchall())
         return [self._home / path for (path,) in found]
 
-    def _own(self, connection: sqlite3.Connection, path: Path, ref: PictureRef, owner: str) -> None:
+    def _own(self, connection: sqlite3.Connection, path: Path, ref: PictureRef, owner: str, ours: bool = False) -> None:
         stored = self._stored(path)
         insert_blob, insert_owner = _INSERT_BLOB
-        connection.execute(insert_blob, (ref.sha256, stored, ref.mime, ref.size_bytes, ref.width, ref.height))
+        connection.execute(insert_blob, (ref.sha256, stored, ref.mime, ref.size_bytes, ref.width, ref.height, ours))
         connection.execute(insert_owner, (owner, ref.sha256, stored))
 
     def _stored(self, path: Path) -> str:
@@ -138,11 +173,13 @@ class FileBlobStore:
             by_blob = (sha256, stored)
             if connection.execute("SELECT 1 FROM blob_owners WHERE sha256 = ? AND path = ?", by_blob).fetchone():
                 continue
+            facts = connection.execute("SELECT size_bytes, ours FROM blobs WHERE sha256 = ? AND path = ?", by_blob)
+            size_bytes, ours = facts.fetchone() or (0, 0)
             connection.execute("DELETE FROM blobs WHERE sha256 = ? AND path = ?", by_blob)
             path = self._home / stored
             used = connection.execute("SELECT 1 FROM blobs WHERE path = ?", (stored,)).fetchone()
-            if used is None and path.is_relative_to(self._home):
-                with suppress(OSError):  # gone already, or not ours to remove: nobody asks for it any more
+            with suppress(OSError):  # gone already, or not ours to remove: nobody asks for it any more
+                if used is None and (path.is_relative_to(self._home) or (ours and path.stat().st_size == size_bytes)):
                     path.unlink()
                     removed.append(str(path))
         return tuple(removed)

@@ -1,4 +1,4 @@
-"""The log of threads and their index in SQLite. Owns the statements on `threads` and `records`.
+"""The log of threads and its two indexes in SQLite. Owns the statements on `threads` and `records`.
 
 Data is encoded before a job is queued, so a record that cannot be stored fails its caller alone and early. Called
 through the `ThreadLog` protocol only.
@@ -10,9 +10,19 @@ import sqlite3
 from collections.abc import Sequence
 
 from app_server.clock import Clock
-from app_server.storage.base import LOCAL_TENANT, Lease, Record, ThreadPage, ThreadQuery, ThreadRow
+from app_server.storage.base import (
+    LOCAL_TENANT,
+    Lease,
+    PictureQuery,
+    PictureRow,
+    Record,
+    ThreadPage,
+    ThreadQuery,
+    ThreadRow,
+)
 from app_server.storage.local.database import LocalDatabase
 from app_server.storage.local.leases import require_lease
+from app_server.storage.local.pictures import index_pictures, select_pictures
 from app_server.storage.local.queries import INSERT_ROW, SELECT_ROW, UPDATE_ROW, page_statement, read_row, row_values
 from app_server.storage.rules import check_row, decode_json, encode_record, thread_exists, thread_unknown
 
@@ -43,6 +53,7 @@ class SqliteThreadLog:
             if _exists(connection, lease):
                 raise thread_exists(lease.thread_id)
             connection.execute(INSERT_ROW, values)
+            index_pictures(connection, lease, 0, records, [at_ms for _, at_ms, _ in encoded])
             return _insert(connection, lease, 0, encoded)
 
         return await self._database.write(job)
@@ -58,6 +69,7 @@ class SqliteThreadLog:
             last_seq = _last_seq(connection, lease)
             if values is not None:
                 connection.execute(UPDATE_ROW, (*values[2:], *values[:2]))
+            index_pictures(connection, lease, last_seq, records, [at_ms for _, at_ms, _ in encoded])
             return _insert(connection, lease, last_seq, encoded)
 
         return await self._database.write(job)
@@ -89,10 +101,13 @@ class SqliteThreadLog:
         rows = await self._database.read(lambda connection: connection.execute(statement, values).fetchall())
         return ThreadPage(rows=tuple(map(read_row, rows[: query.limit])), has_more=len(rows) > query.limit)
 
+    async def pictures(self, query: PictureQuery) -> list[PictureRow]:
+        return await self._database.read(lambda connection: select_pictures(connection, query))
+
     async def delete(self, lease: Lease) -> None:
         def job(connection: sqlite3.Connection) -> None:
             require_lease(connection, lease)
-            for table in ("records", "threads", "leases"):
+            for table in ("records", "pictures", "threads", "leases"):
                 connection.execute(f"DELETE FROM {table} WHERE {_BY_THREAD}", (lease.tenant, lease.thread_id))
 
         await self._database.write(job)

@@ -1,11 +1,11 @@
-"""Reads the answers of an OpenAI-shaped images API: the picture, or the failure in words. Pure.
+"""Reads the answers of an OpenAI-shaped images API: the pictures, or the failure in words. Pure.
 
 | answer | kind |
 |---|---|
-| 2xx with `data[0].b64_json` | the picture |
+| 2xx with `data[]`, each with `b64_json` or `url` | the pictures, or links to them |
 | 2xx with anything else | invalidResponse |
 | a moderation code in the body, whatever the status | moderationBlocked |
-| 401, 403 | unauthorized |
+| 401, 403 | unauthorized; after 401 the login is refreshed and the request tried again, once |
 | 408, 504 | timeout; as every 5xx, 504 is tried again |
 | 429, error type `usage_limit_reached` | usageLimitExceeded; names the limit that `x-codex-active-limit` gives |
 | 429 | rateLimited, with the time of `retry-after` |
@@ -18,13 +18,15 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import orjson
 
 from app_server.extension_api import HttpAnswer
-from extensions.image_generation.backends.base import BackendFailure, FailureKind, ImageResult, UsageLimit
+from extensions.image_generation.backends.base import BackendFailure, FailureKind, ResultPicture, UsageLimit
 
 MAX_MESSAGE_CHARS: Final = 4000
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -33,33 +35,78 @@ MODERATION_CODES: Final = frozenset({"moderation_blocked", "content_policy_viola
 _SERVICE: Final = "the images API"
 
 
-def read_answer(answer: HttpAnswer) -> ImageResult:
-    """The first picture of the answer. Raises BackendFailure."""
-    headers = {name.lower(): value for name, value in answer.headers.items()}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A picture that lies elsewhere."""
+
+    url: str
+    revised_prompt: str | None = None
+    generation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A good answer: its pictures in order, and what it says of their making."""
+
+    pictures: tuple[ResultPicture | Link | BackendFailure, ...]
+    said: Mapping[str, str]
+    """Of background, size, quality and output_format those that it names."""
+    request_id: str | None
+
+
+def read_answer(answer: HttpAnswer) -> Answer:
+    """The pictures of the answer, at least one. Raises BackendFailure."""
+    headers = lower_names(answer.headers)
     if not 200 <= answer.status < 300:
         raise _refusal(answer.status, answer.body, headers)
     body = _json(answer.body)
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(data, list):
-        raise _unusable("answered without the list `data`", headers)
-    first = data[0] if data else None
-    if not isinstance(first, dict):
-        raise _unusable("answered, but returned no picture", headers)
-    encoded = first.get("b64_json")
-    if not isinstance(encoded, str) or not encoded.strip():
-        kind = "a link instead of the picture itself" if first.get("url") else "a picture without `b64_json`"
-        raise _unusable(f"returned {kind}", headers)
-    try:
-        decoded = base64.b64decode(encoded.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        raise _unusable("returned a picture that is not valid base64", headers) from None
-    return ImageResult(
-        data=decoded,
-        revised_prompt=_text(first.get("revised_prompt")),
-        background=_text(body.get("background")),
-        generation_id=_text(first.get("generation_id")),
+        raise unusable("answered without the list `data`", headers)
+    if not data:
+        raise unusable("answered, but returned no picture", headers)
+    return Answer(
+        pictures=tuple(read_picture(one, headers) for one in data),
+        said=parameters(body),
         request_id=_request_id(headers),
     )
+
+
+def lower_names(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers with their names in lower case."""
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def parameters(body: Mapping[str, Any]) -> dict[str, str]:
+    """What a body says of the making of its pictures."""
+    names = ("background", "size", "quality", "output_format")
+    return {name: value for name in names if (value := _text(body.get(name))) is not None}
+
+
+def read_picture(one: object, headers: Mapping[str, str]) -> ResultPicture | Link | BackendFailure:
+    """One element of `data`: the picture, a link to it, or why it is neither."""
+    if not isinstance(one, dict):
+        return unusable("answered, but returned no picture", headers)
+    encoded, url = one.get("b64_json"), one.get("url")
+    if isinstance(url, str) and url.startswith("data:") and not encoded:
+        encoded, url = url.partition(",")[2], None
+    about = {"revised_prompt": _text(one.get("revised_prompt")), "generation_id": _text(one.get("generation_id"))}
+    if isinstance(encoded, str) and encoded.strip():
+        try:
+            return ResultPicture(data=base64.b64decode(encoded.strip(), validate=True), **about)
+        except (binascii.Error, ValueError):
+            return unusable("returned a picture that is not valid base64", headers)
+    if isinstance(url, str) and url.strip():
+        return Link(url=url.strip(), **about)
+    return unusable("returned a picture without `b64_json` and `url`", headers)
+
+
+def stream_failure(event: Mapping[str, Any], headers: Mapping[str, str]) -> BackendFailure:
+    """The failure that an `error` event of a stream tells."""
+    error = event["error"] if isinstance(event.get("error"), dict) else event
+    code = _member(error, "code") or _member(error, "type")
+    status = 429 if code in ("rate_limit_exceeded", "usage_limit_reached") else 500
+    return _refusal(status, orjson.dumps({"error": error}), headers)
 
 
 def error_message(body: bytes) -> str:
@@ -92,7 +139,9 @@ def _refusal(status: int, body: bytes, headers: Mapping[str, str]) -> BackendFai
         return BackendFailure(FailureKind.RATE_LIMITED, text, retry_after_ms=wait_ms, request_id=request_id)
     kind, what = _by_status(status)
     text = f"{_SERVICE} {what} (HTTP {status}): {said}"
-    return BackendFailure(kind, text, retry_after_ms=wait_ms, request_id=request_id, retryable=status >= 500)
+    return BackendFailure(
+        kind, text, retry_after_ms=wait_ms, request_id=request_id, retryable=status >= 500, status=status
+    )
 
 
 def _by_status(status: int) -> tuple[FailureKind, str]:
@@ -129,20 +178,25 @@ def _until(resets_at_s: int | None) -> str:
 
 
 def _retry_after_ms(headers: Mapping[str, str]) -> int | None:
-    """The wait that the service asks for, in its two numeric forms; the form with a date is not used."""
+    """The wait that the service asks for; a date is taken as from the answer's own `date`."""
     for name, factor in (("retry-after-ms", 1), ("retry-after", 1000)):
         try:
             return max(0, round(float(headers[name]) * factor))
         except (KeyError, ValueError, OverflowError):
             continue
-    return None
+    try:
+        wait = parsedate_to_datetime(headers["retry-after"]) - parsedate_to_datetime(headers["date"])
+        return max(0, round(wait.total_seconds() * 1000))
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
 
 
 def _request_id(headers: Mapping[str, str]) -> str | None:
     return headers.get("x-codex-imagegen-request-id") or headers.get("x-request-id") or None
 
 
-def _unusable(what: str, headers: Mapping[str, str]) -> BackendFailure:
+def unusable(what: str, headers: Mapping[str, str]) -> BackendFailure:
+    """An answer that is of no use, as a failure."""
     text = f"{_SERVICE} {what}; try again, or use another provider"
     return BackendFailure(FailureKind.INVALID_RESPONSE, text, request_id=_request_id(headers))
 

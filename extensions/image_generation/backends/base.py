@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from extensions.image_generation.backends.capabilities import Api
+
 
 class FailureKind(StrEnum):
     """Why there is no picture; the values are the item's `error.type`."""
@@ -47,9 +49,10 @@ class BackendFailure(Exception):
         request_id: str | None = None,
         limit: UsageLimit | None = None,
         retryable: bool = False,
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
-        self.kind, self.message, self.retryable = kind, message, retryable
+        self.kind, self.message, self.retryable, self.status = kind, message, retryable, status
         self.retry_after_ms, self.request_id, self.limit = retry_after_ms, request_id, limit
 
 
@@ -59,9 +62,20 @@ class InputPicture:
 
     mime: str
     data: bytes
+    width: int = 0
+    height: int = 0
+    has_alpha: bool = False
 
     def __repr__(self) -> str:  # bytes never reach a log line
         return f"InputPicture({self.mime}, {len(self.data)} bytes)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gif:
+    """A looping animation; None: the backend's default."""
+
+    frame_count: int | None = None
+    frame_duration_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,44 +87,63 @@ class ImageRequest:
     background: str = "auto"
     quality: str = "auto"
     size: str = "auto"
+    n: int = 1
+    output_format: str | None = None
+    gif: Gif | None = None
     pictures: tuple[InputPicture, ...] = ()
+    mask: InputPicture | None = None
+    """Where it is transparent, the first picture may change."""
+    partial_images: int = 0
+    key: str = ""
+    """Names the call to the service, the same for every attempt: what was paid once is not paid twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultPicture:
+    """One picture as received: nobody has looked at the bytes yet."""
+
+    data: bytes
+    revised_prompt: str | None = None
+    generation_id: str | None = None
+
+    def __repr__(self) -> str:  # neither bytes nor prompts reach a log line
+        return f"ResultPicture({len(self.data)} bytes)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageResult:
-    """What was made, as received: nobody has looked at the bytes yet."""
+    """What was made, in the order of the answer; a picture that cannot be read is a failure in its place.
 
-    data: bytes
-    revised_prompt: str | None = None
+    The parameters are those that the backend says it used, None where it does not say."""
+
+    pictures: tuple[ResultPicture | BackendFailure, ...]
     background: str | None = None
-    """`transparent`, `opaque`, `auto`, or None when the backend does not say."""
-    generation_id: str | None = None
+    size: str | None = None
+    quality: str | None = None
+    output_format: str | None = None
     request_id: str | None = None
 
-    def __repr__(self) -> str:  # neither bytes nor prompts reach a log line
-        return f"ImageResult({len(self.data)} bytes, background={self.background!r}, request_id={self.request_id!r})"
 
+class Watch(Protocol):
+    """Who waits for the pictures."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
-    """What a backend can do, as data."""
+    def answered(self) -> None:
+        """The pictures are on this machine, and paid for: from now on nothing may cut the call short."""
+        ...
 
-    title: str
-    edits: bool
-    why_no_edits: str = ""
-    """One sentence for the model, with the way out, where `edits` is false."""
+    async def partial(self, index: int, data: bytes) -> None:
+        """An unfinished picture to show."""
+        ...
 
 
 class ImageBackend(Protocol):
     """Makes pictures. Cancelled when the turn is interrupted or the deadline has passed."""
 
     @property
-    def capabilities(self) -> Capabilities: ...
-
-    async def generate(self, request: ImageRequest) -> ImageResult:
-        """A new picture. Raises BackendFailure."""
+    def api(self) -> Api:
+        """What it can do, as data."""
         ...
 
-    async def edit(self, request: ImageRequest) -> ImageResult:
-        """A picture made from `request.pictures`. Raises BackendFailure; only called where `capabilities.edits`."""
+    async def make(self, request: ImageRequest, watch: Watch) -> ImageResult:
+        """New pictures, or edits of `request.pictures`. Raises BackendFailure."""
         ...

@@ -1,44 +1,59 @@
 """Decides which backend serves a call. Pure but for the construction.
 
-| endpoint | backend | edits |
-|---|---|---|
-| offline provider | offline sketches | yes |
-| ChatGPT login, or an address that is not the public OpenAI API | JSON | yes |
-| public OpenAI API with a key | JSON | not yet: they want multipart |
+| endpoint | row of APIS |
+|---|---|
+| offline provider | offline: sketches |
+| `image_api = "json"`, or auto with a ChatGPT login | json |
+| `image_api = "multipart"`, or auto without a ChatGPT login | multipart |
 """
 
 from __future__ import annotations
 
-from typing import Final
-from urllib.parse import urlsplit
+from dataclasses import replace
 
-from app_server.extension_api import ExtensionServices, ImagesEndpoint
-from extensions.image_generation.backends.base import Capabilities, ImageBackend
+from app_server.extension_api import ExtensionServices, ImagesEndpoint, MissingCredentials, TurnScope
+from extensions.image_generation.backends.base import BackendFailure, FailureKind, ImageBackend
+from extensions.image_generation.backends.capabilities import APIS
 from extensions.image_generation.backends.offline import OfflineBackend
-from extensions.image_generation.backends.openai_json import OpenAiJsonBackend
-
-_NO_KEY_EDITS: Final = (
-    "editing pictures with an API key is not available yet; log in with ChatGPT to edit, or make a new picture from a "
-    "prompt that describes the result"
-)
+from extensions.image_generation.backends.openai_images import OpenAiImagesBackend, Tools
 
 
-def choose_backend(services: ExtensionServices, endpoint: ImagesEndpoint, offline: OfflineBackend) -> ImageBackend:
-    """The backend for one call through `endpoint`."""
+class ScopeReach:
+    """The provider of one turn's pictures, looked up for every attempt."""
+
+    def __init__(self, services: ExtensionServices, scope: TurnScope) -> None:
+        self._provider, self._scope = services.provider, scope
+
+    def endpoint(self) -> ImagesEndpoint:
+        """Raises BackendFailure when the login went away between two attempts."""
+        try:
+            return resolve_endpoint(self._provider.images_endpoint(self._scope), self._scope)
+        except MissingCredentials as error:
+            raise BackendFailure(FailureKind.UNAUTHORIZED, error.message) from error
+
+    async def refresh_login(self) -> bool:
+        """Whether there is a fresh login now."""
+        return await self._provider.refresh_login(self._scope)
+
+
+def choose_backend(services: ExtensionServices, scope: TurnScope, offline: OfflineBackend) -> ImageBackend:
+    """The backend for one call. Raises MissingCredentials."""
+    endpoint = services.provider.images_endpoint(scope)
     if endpoint.offline:
         return offline
-    return OpenAiJsonBackend(
-        services.http,
-        endpoint,
-        services.clock,
-        capabilities=_json_capabilities(endpoint),
-        timeout_s=services.images.timeout_s,
-    )
+    tools = Tools(http=services.http, clock=services.clock, log=services.log, timeout_s=services.images.timeout_s)
+    return OpenAiImagesBackend(ScopeReach(services, scope), APIS[api_name(endpoint)], tools)
 
 
-def _json_capabilities(endpoint: ImagesEndpoint) -> Capabilities:
-    host = (urlsplit(endpoint.base_url).hostname or "").lower()
-    public = host == "api.openai.com" or host.endswith(".api.openai.com")
-    if public and not endpoint.chatgpt:
-        return Capabilities(title="images API", edits=False, why_no_edits=_NO_KEY_EDITS)
-    return Capabilities(title="images API", edits=True)
+def api_name(endpoint: ImagesEndpoint) -> str:
+    """The row of APIS: what the settings say, else by the login."""
+    if endpoint.image_api in ("json", "multipart"):
+        return endpoint.image_api
+    return "json" if endpoint.chatgpt else "multipart"
+
+
+def resolve_endpoint(endpoint: ImagesEndpoint, scope: TurnScope) -> ImagesEndpoint:
+    """ChatGPT's backend is told the turn that a picture belongs to."""
+    if not endpoint.chatgpt:
+        return endpoint
+    return replace(endpoint, headers={"x-codex-image-turn-id": scope.turn_id, **endpoint.headers})

@@ -1,22 +1,21 @@
 """The offline stand-in: draws from the words of the prompt with Pillow. It is no AI, and the picture says so.
 
-It lets a machine without key or network go the whole way: equal prompts give equal bytes. Drawing is in `sketch.py`,
-edits are in `retouch.py`; both run in a worker thread.
+It lets a machine without key or network go the whole way: equal requests give equal bytes. Drawing is in `sketch.py`,
+edits are in `retouch.py`, sizes, masks and formats in `finish.py`; all run in a worker thread.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import Final
 
 import anyio
 import anyio.to_thread
 
-from extensions.image_generation.backends.base import Capabilities, ImageRequest, ImageResult
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from extensions.image_generation.backends.base import ImageRequest, ImageResult, ResultPicture, Watch
+from extensions.image_generation.backends.capabilities import APIS, Api
 
 DRAWERS: Final = 2
 
@@ -28,39 +27,25 @@ class OfflineBackend:
         self._limiter = anyio.CapacityLimiter(DRAWERS)
 
     @property
-    def capabilities(self) -> Capabilities:
-        """It edits, too: the first picture, by words of the prompt."""
-        return Capabilities(title="offline sketch, not AI", edits=True)
+    def api(self) -> Api:
+        """Its row."""
+        return APIS["offline"]
 
-    async def generate(self, request: ImageRequest) -> ImageResult:
-        """A landscape with what the prompt names."""
-        from extensions.image_generation.backends.sketch import draw_sketch  # lazily: it imports Pillow
+    async def make(self, request: ImageRequest, watch: Watch) -> ImageResult:
+        """A landscape with what the prompt names, or the first picture changed by words of the prompt."""
+        from extensions.image_generation.backends.finish import draw, preview  # lazily: it imports Pillow
 
-        return await self._make(request, lambda: draw_sketch(request.prompt, transparent=_transparent(request)))
-
-    async def edit(self, request: ImageRequest) -> ImageResult:
-        """The first picture, changed as the prompt says."""
-        from extensions.image_generation.backends.retouch import retouch  # lazily: it imports Pillow
-
-        pictures = [picture.data for picture in request.pictures]
-        return await self._make(request, lambda: retouch(pictures, request.prompt, transparent=_transparent(request)))
-
-    async def _make(self, request: ImageRequest, draw: Callable[[], Image]) -> ImageResult:
-        data = await anyio.to_thread.run_sync(lambda: _png(draw()), limiter=self._limiter)
+        for index in range(request.partial_images):
+            await watch.partial(index, await self._in_thread(partial(preview, request, index)))
+        datas = [await self._in_thread(partial(draw, request, number)) for number in range(request.n)]
         return ImageResult(
-            data=data,
-            background="transparent" if _transparent(request) else "opaque",
-            generation_id=f"offline-{hashlib.sha256(data).hexdigest()[:12]}",
+            pictures=tuple(ResultPicture(data=data, generation_id=_generation_id(data)) for data in datas),
+            background="transparent" if request.background == "transparent" else "opaque",
         )
 
+    async def _in_thread(self, work: Callable[[], bytes]) -> bytes:
+        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
-def _transparent(request: ImageRequest) -> bool:
-    return request.background == "transparent"
 
-
-def _png(image: Image) -> bytes:
-    from io import BytesIO
-
-    stream = BytesIO()
-    image.save(stream, format="PNG")
-    return stream.getvalue()
+def _generation_id(data: bytes) -> str:
+    return f"offline-{hashlib.sha256(data).hexdigest()[:12]}"

@@ -1,6 +1,7 @@
 """Server-sent events, bytes in and payloads out: a pure decoder with a byte cap (WHATWG HTML, "Server-sent events").
 
-It knows no HTTP and no JSON, and never waits. `responses_api.py` feeds it the chunks of one response.
+It knows no HTTP and no JSON, and never waits. `providers/responses_api.py` and `net.py` feed it the chunks of one
+response.
 """
 
 from __future__ import annotations
