@@ -35,6 +35,7 @@ from app_server.storage.base import Storage
 from app_server.storage.registry import open_storage
 from app_server.threads.live_thread import ThreadDeps
 from app_server.threads.manager import ThreadManager
+from app_server.tools.dynamic import DynamicTool, parse_dynamic_tools
 from app_server.turns.context import Moment, Settings
 from features.registry import FEATURES
 from features.resolution import FeatureError, FeatureSet
@@ -144,7 +145,13 @@ class Wiring:
             provider=provider.facts,
             model=replace(sized, context_window_tokens=effective_context_window(sized)),
         )
-        return Moment(scope=scope, provider=provider, executors=tuple(self.host.registry(features).tools.values()))
+        tools = self.host.registry(features).tools.values()
+        return Moment(scope=scope, provider=provider, executors=(*tools, *self._dynamic_tools(settings)))
+
+    def _dynamic_tools(self, settings: Settings) -> list[DynamicTool]:
+        """The tools of the thread's client; ours of the same name go first."""
+        specs = parse_dynamic_tools(settings.dynamic_tools)
+        return [DynamicTool(spec, self._app.hub.ask_thread, self.pictures) for spec in specs]
 
     def account(self) -> Mapping[str, Any] | None:
         """What a new client is told of a ChatGPT login; None without one."""

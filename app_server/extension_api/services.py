@@ -12,9 +12,9 @@ from app_server.extension_api.scopes import AuthSnapshot, TurnScope
 from app_server.extension_api.tools import PictureRef
 from app_server.net import HttpAnswer as HttpAnswer
 from app_server.net import HttpFailure as HttpFailure
-from app_server.protocol.items import ImageGenerationItem, ImageViewItem
+from app_server.protocol.items import DynamicToolCallItem, ImageGenerationItem, ImageViewItem
 
-ExtensionItem = ImageGenerationItem | ImageViewItem
+ExtensionItem = ImageGenerationItem | ImageViewItem | DynamicToolCallItem
 
 
 class PictureRejected(Exception):
