@@ -33,10 +33,10 @@ from app_server.rpc.hub import Hub
 from app_server.rpc.quirks import MIB, InlinePolicy
 from app_server.rpc.session import Session
 from app_server.transport.base import MessageStream
-from app_server.transport.websocket import HttpReply, HttpRequest
 
 if TYPE_CHECKING:
     from app_server.methods.services import Services
+    from app_server.transport.websocket import HttpReply, HttpRequest
     from app_server.wiring import Wiring
 
 

@@ -43,6 +43,7 @@ from app_server.storage.base import Storage
 from app_server.storage.registry import open_storage
 from app_server.threads.live_thread import ThreadDeps
 from app_server.threads.manager import ThreadManager
+from app_server.tools.dynamic import DynamicTool, parse_dynamic_tools
 from app_server.turns.context import Moment, Settings
 from features.registry import FEATURES
 from features.resolution import FeatureError, FeatureSet
@@ -176,7 +177,13 @@ class Wiring:
             model=replace(sized, context_window_tokens=effective_context_window(sized)),
             **self._picture_source(),
         )
-        return Moment(scope=scope, provider=provider, executors=tuple(self.host.registry(features).tools.values()))
+        tools = self.host.registry(features).tools.values()
+        return Moment(scope=scope, provider=provider, executors=(*tools, *self._dynamic_tools(settings)))
+
+    def _dynamic_tools(self, settings: Settings) -> list[DynamicTool]:
+        """The tools of the thread's client; ours of the same name go first."""
+        specs = parse_dynamic_tools(settings.dynamic_tools)
+        return [DynamicTool(spec, self._app.hub.ask_thread, self.pictures) for spec in specs]
 
     def _picture_source(self) -> dict[str, Any]:
         """Facts and login of the provider that the config names for pictures; nothing without one."""

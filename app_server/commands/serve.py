@@ -15,6 +15,7 @@ import anyio
 
 from app_server.bootstrap import App, Options
 from app_server.observability.logging import configure_logging, level_from_environment
+from app_server.protocol.image import PICTURE_ROUTE
 from app_server.transport.stdio import StdioStream, claim_stdio
 from app_server.transport.websocket import ListenAddress, listen_banner, parse_listen, serve_websocket
 
@@ -45,7 +46,11 @@ async def _serve(app: App, address: ListenAddress) -> None:
 
 async def _listen(app: App, address: ListenAddress) -> None:
     async with serve_websocket(
-        address.host, address.port, app.serve, routes={}, signed_routes={PICTURE_ROUTE: app.picture},
+        address.host,
+        address.port,
+        app.serve,
+        routes={},
+        signed_routes={PICTURE_ROUTE: app.picture},
         ready=lambda: not app.draining,
     ) as bound:
         app.http_base = f"http://{bound.authority}"

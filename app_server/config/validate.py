@@ -123,7 +123,7 @@ def _problem(spec: KeySpec, value: Any) -> str | None:
         case Kind.NAME_TEMPLATE:
             right = isinstance(value, str) and is_name_template(value, spec.placeholders)
             names = " ".join(f"{{{name}}}" for name in spec.placeholders)
-            write = f"write a relative name such as \"{spec.default}\", with no other placeholders than {names}"
+            write = f'write a relative name such as "{spec.default}", with no other placeholders than {names}'
         case Kind.CHOICE:
             return _wrong_choice(spec, value)
     if right:

@@ -14,9 +14,9 @@ from app_server.net_answers import Form as Form
 from app_server.net_answers import FormFile as FormFile
 from app_server.net_answers import HttpAnswer as HttpAnswer
 from app_server.net_answers import HttpFailure as HttpFailure
-from app_server.protocol.items import ImageGenerationItem, ImageViewItem
+from app_server.protocol.items import DynamicToolCallItem, ImageGenerationItem, ImageViewItem
 
-ExtensionItem = ImageGenerationItem | ImageViewItem
+ExtensionItem = ImageGenerationItem | ImageViewItem | DynamicToolCallItem
 
 
 class PictureRejected(Exception):

@@ -7,7 +7,18 @@ from importlib import import_module
 
 from app_server.rpc.registry import MethodSpec, collect
 
-FAMILIES = ("account", "config", "feature", "image", "model", "thread", "thread_pages", "turn")
+FAMILIES = (
+    "account",
+    "config",
+    "feature",
+    "image",
+    "model",
+    "thread",
+    "thread_more",
+    "thread_pages",
+    "thread_state",
+    "turn",
+)
 
 
 def load_registry() -> Mapping[str, MethodSpec]:

@@ -32,7 +32,7 @@ from app_server.threads.settings import (
     settings_members,
     with_resume_overrides,
 )
-from app_server.tools.hosted import STANDALONE_IMAGEGEN
+from app_server.tools.dynamic import parse_dynamic_tools
 
 _RESUME_NOTICE = {
     "summary": "Reading a whole thread at once is deprecated; set `excludeTurns: true`, then page with "
@@ -50,9 +50,9 @@ _READ_NOTICE = {
 async def thread_start(ctx: Context, params: ThreadStartParams) -> dict[str, Any]:
     """A new thread; the starter is subscribed, everybody is told of it."""
     services = ctx.services
-    _refuse_reserved_tools(params)
+    parse_dynamic_tools(params.dynamic_tools or ())
     cwd = resolve_cwd(params.cwd, services)
-    loaded = _loaded(services, cwd, params.config)
+    loaded = loaded_config(services, cwd, params.config)
     config = loaded.config
     provider = params.model_provider or config.model_provider
     services.providers.table(provider)
@@ -61,8 +61,8 @@ async def thread_start(ctx: Context, params: ThreadStartParams) -> dict[str, Any
         params,
         cwd=cwd,
         default_model=default_model(provider),
-        features=_features(loaded, LayerOrigin.THREAD),
-        project_features=_features(loaded, LayerOrigin.PROJECT),
+        features=features_of(loaded, LayerOrigin.THREAD),
+        project_features=features_of(loaded, LayerOrigin.PROJECT),
     )
     live = await services.threads.create(
         settings,
@@ -83,7 +83,7 @@ async def thread_resume(ctx: Context, params: ThreadResumeParams) -> dict[str, A
     live, fresh = await services.threads.load(params.thread_id)
     if fresh:
         cwd = resolve_cwd(params.cwd, services) if params.cwd else Path(live.settings.cwd)
-        own = _features(_loaded(services, cwd, params.config), LayerOrigin.THREAD) if params.config else {}
+        own = features_of(loaded_config(services, cwd, params.config), LayerOrigin.THREAD) if params.config else {}
         live.settings = with_resume_overrides(live.settings, params, features=own)
     services.hub.subscribe(live.thread_id, ctx.connection)
     state = await services.threads.state(live.thread_id)
@@ -100,7 +100,7 @@ async def thread_resume(ctx: Context, params: ThreadResumeParams) -> dict[str, A
         **settings_members(live.settings),
         "collaborationMode": collaboration_mode(live.settings),
         "initialTurnsPage": _initial_page(live.thread_id, state, params),
-        **_backwards_cursors(live.thread_id, state),
+        **backwards_cursors(live.thread_id, state),
     }
 
 
@@ -181,26 +181,14 @@ def resolve_cwd(cwd: str | None, services: Services) -> Path:
     return (services.cwd / Path(cwd).expanduser()) if cwd else services.cwd
 
 
-def _loaded(services: Services, cwd: Path, overrides: Mapping[str, Any] | None) -> LoadedConfig:
+def loaded_config(services: Services, cwd: Path, overrides: Mapping[str, Any] | None) -> LoadedConfig:
     loaded = services.load_config(cwd)
     return loaded.with_overrides(overrides) if overrides else loaded
 
 
-def _features(loaded: LoadedConfig, origin: LayerOrigin) -> dict[str, bool]:
+def features_of(loaded: LoadedConfig, origin: LayerOrigin) -> dict[str, bool]:
     layers = [layer.values for layer in loaded.feature_layers if layer.origin == origin]
     return {key: value for values in layers for key, value in values.items()}
-
-
-def _refuse_reserved_tools(params: ThreadStartParams) -> None:
-    """A client's tool may not pose as ours."""
-    reserved = STANDALONE_IMAGEGEN.namespace
-    for tool in params.dynamic_tools or ():
-        named = tool.get("namespace") or (tool.get("name") if tool.get("type") == "namespace" else None)
-        if named == reserved:
-            raise InvalidRequest(
-                f"dynamic tool namespace collides with a reserved Responses API namespace: {reserved}; rename yours",
-                data_code="reservedNamespace",
-            )
 
 
 def _tell_usage(ctx: Context, live: LiveThread) -> None:
@@ -229,7 +217,7 @@ def _initial_page(thread_id: str, state: ThreadState, params: ThreadResumeParams
     }
 
 
-def _backwards_cursors(thread_id: str, state: ThreadState) -> dict[str, Any]:
+def backwards_cursors(thread_id: str, state: ThreadState) -> dict[str, Any]:
     """Where a walk back from the newest turn and item begins; null in a thread without turns."""
     turns, items = len(state.turns), len(item_entries(state.turns.values()))
     return {

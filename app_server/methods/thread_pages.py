@@ -54,8 +54,8 @@ async def thread_list(ctx: Context, params: ThreadListParams) -> dict[str, Any]:
     return {
         "data": [ctx.services.threads.wire(row) for row in rows],
         "readStates": {row.thread_id: row.meta["readState"] for row in rows if row.meta.get("readState")},
-        "nextCursor": _cursor(page.rows[-1], key) if page.has_more else None,
-        "backwardsCursor": _cursor(page.rows[0], key) if page.rows else None,
+        "nextCursor": list_cursor_of(page.rows[-1], key) if page.has_more else None,
+        "backwardsCursor": list_cursor_of(page.rows[0], key) if page.rows else None,
     }
 
 
@@ -107,7 +107,7 @@ def _reply(page: Slice, data: list[dict[str, Any]]) -> dict[str, Any]:
     return {"data": data, "nextCursor": page.next_cursor, "backwardsCursor": page.backwards_cursor}
 
 
-def _cursor(row: ThreadRow, key: ThreadSortKey) -> str:
+def list_cursor_of(row: ThreadRow, key: ThreadSortKey) -> str:
     return list_cursor(getattr(row, _SORT_VALUES[key]), row.thread_id)
 
 

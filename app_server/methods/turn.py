@@ -10,7 +10,9 @@ from app_server.methods.services import Context
 from app_server.protocol.turn import TurnInterruptParams, TurnStartParams, TurnSteerParams
 from app_server.rpc.registry import method
 from app_server.threads.live_thread import LiveThread
+from app_server.turns.attempts import turn_error
 from app_server.turns.context import UserMessage
+from app_server.turns.engine import Turn
 from app_server.turns.user_input import resolve_input
 
 
@@ -42,6 +44,7 @@ async def turn_steer(ctx: Context, params: TurnSteerParams) -> dict[str, Any]:
         raise InvalidRequest("input must not be empty", data_code="emptyInput")
     message = await _message(ctx, live, params)
     turn = live.require_turn(params.expected_turn_id, "steer")
+    refuse_unsteerable(turn)
     if not turn.steer(message):
         raise InvalidRequest("no active turn to steer", data_code="noActiveTurn")
     return {"turnId": turn.ctx.turn_id}
@@ -54,6 +57,14 @@ async def turn_interrupt(ctx: Context, params: TurnInterruptParams) -> dict[str,
     turn = live.require_turn(params.turn_id, "interrupt")
     ctx.after_reply(turn.interrupt)
     return {}
+
+
+def refuse_unsteerable(turn: Turn) -> None:
+    """Raises InvalidRequest for a turn that takes no words, in the reference's shape."""
+    if (kind := turn.work.not_steerable) is not None:
+        text = f"cannot steer a {kind} turn"
+        error = turn_error(text, {"activeTurnNotSteerable": {"turnKind": kind}}, None)
+        raise InvalidRequest(text, data_code="turnNotSteerable", data=error)
 
 
 async def _message(ctx: Context, live: LiveThread, params: TurnStartParams | TurnSteerParams) -> UserMessage:

@@ -20,14 +20,14 @@ import anyio.to_thread
 from app_server.clock import Clock
 from app_server.extension_api.services import PictureRejected, Pictures
 from app_server.pictures.files import give_name
+from app_server.protocol.image import PICTURE_ROUTE
 from app_server.storage.base import BlobStore, StorageError
 from app_server.transport.websocket import HttpReply, HttpRequest
 
-ROUTE: Final = "/images/"
 KEY_FILE: Final = "picture_links.key"
 KEY_BYTES: Final = 32
 DEFAULT_LIFE_S: Final = 600
-_PATH = re.compile(re.escape(ROUTE) + r"([0-9a-f]{64})")
+_PATH = re.compile(re.escape(PICTURE_ROUTE) + r"([0-9a-f]{64})")
 _EXPIRES = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
@@ -61,7 +61,7 @@ class PictureLinks:
         """Path and query of an address, and when it expires (Unix seconds). Raises OSError without a secret."""
         expires_s = self._clock.now_ms() // 1000 + life_s
         return (
-            f"{ROUTE}{sha256}?expires={expires_s}&sig={signature(await self._secret(), sha256, expires_s)}",
+            f"{PICTURE_ROUTE}{sha256}?expires={expires_s}&sig={signature(await self._secret(), sha256, expires_s)}",
             expires_s,
         )
 

@@ -128,6 +128,20 @@ class ImageViewItem(Item):
     path: str
 
 
+class EnteredReviewModeItem(Item):
+    """A review begins; `review` says what is reviewed."""
+
+    type: Literal["enteredReviewMode"] = "enteredReviewMode"
+    review: str
+
+
+class ExitedReviewModeItem(Item):
+    """A review ended; `review` is what it found."""
+
+    type: Literal["exitedReviewMode"] = "exitedReviewMode"
+    review: str
+
+
 class ContextCompactionItem(Item):
     """The history was replaced by a summary."""
 
@@ -177,6 +191,8 @@ ThreadItem = Annotated[
     | ReasoningItem
     | ImageGenerationItem
     | ImageViewItem
+    | EnteredReviewModeItem
+    | ExitedReviewModeItem
     | ContextCompactionItem
     | DynamicToolCallItem
     | CommandExecutionItem,

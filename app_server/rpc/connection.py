@@ -84,6 +84,7 @@ class Connection(Generic[S]):
         self._outbox = Outbox(stream)
         self._waiting: dict[int | str, Callable[[Reply], None]] = {}
         self._in_flight = 0
+        self._ended = False
         self._idle = anyio.Event()
         self.session = Session(connection_id=server.hub.next_connection_id(), transport=stream.transport)
 
@@ -101,6 +102,7 @@ class Connection(Generic[S]):
                 self._outbox.close()
                 tasks.cancel_scope.deadline = anyio.current_time() + _DRAIN_TIMEOUT_S
         finally:
+            self._ended = True
             self._server.hub.remove(self)
             for request_id, wake in list(self._waiting.items()):
                 wake(Reply(request_id, None, {"message": "The client disconnected before it answered."}))
@@ -118,6 +120,8 @@ class Connection(Generic[S]):
 
     async def request(self, method: str, params: Any) -> Any:
         """Ask the client; returns its result. Raises RpcError with its error, also when it goes away."""
+        if self._ended:
+            raise RpcError("The client has disconnected.", data_code="clientGone")
         request_id = self._server.hub.next_request_id()
         answer: list[Reply] = []
         done = anyio.Event()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from app_server.clock import Clock
+from app_server.errors import RpcError
 from app_server.protocol.jsonrpc import encode_notification
 from app_server.protocol.tables import EXPERIMENTAL_NOTIFICATIONS
 from app_server.rpc.quirks import INLINE, THUMBNAIL, InlinePolicy, MessageBudget, message_budget
@@ -92,6 +93,12 @@ class Hub(Generic[S]):
         self._subscribers.pop(thread_id, None)
 
     # -- sending
+    async def ask_thread(self, thread_id: str, method: str, params: Any) -> Any:
+        """Ask the client that has followed the thread longest. Raises RpcError, also when there is none."""
+        for connection in self._subscribers.get(thread_id, {}).values():
+            return await connection.request(method, params)
+        raise RpcError("No client follows this thread, so nobody can answer.", data_code="nobodyThere")
+
     def broadcast(self, method: str, params: Any) -> None:
         """To every initialized connection that did not opt out."""
         self._send(list(self._connections.values()), method, params)

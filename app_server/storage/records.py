@@ -12,6 +12,9 @@
 | history | {items: […]} | what the model will be sent: Responses items, pictures by reference |
 | picture_removed | {turnId, itemId, reason}: a finished picture is gone: deleted or expired | before its file goes |
 | paid_call | {turnId, itemId, key}: money may be spent for this item from now on | before the HTTP request |
+| compacted | {history: […]}: the history goes on from here | when a compaction is done |
+| meta_set | {meta}: members of the index row's meta, null removes one | goal, git info, read state |
+| reverted | {beforeTurnId}: that turn and all later ones never were | thread/revert |
 | token_usage | {turnId, total, last, modelContextWindow} | after each response |
 | turn_completed | {turnId, status, error, startedAtMs, completedAtMs} | before turn/completed |
 """
@@ -28,6 +31,9 @@ TURN_STARTED: Final = "turn_started"
 ITEM_STARTED: Final = "item_started"
 ITEM_COMPLETED: Final = "item_completed"
 HISTORY: Final = "history"
+COMPACTED: Final = "compacted"
+META_SET: Final = "meta_set"
+REVERTED: Final = "reverted"
 PAID_CALL: Final = "paid_call"
 PICTURE_REMOVED: Final = "picture_removed"
 TOKEN_USAGE: Final = "token_usage"
@@ -43,6 +49,9 @@ KINDS: Final = frozenset(
         ITEM_STARTED,
         ITEM_COMPLETED,
         HISTORY,
+        COMPACTED,
+        META_SET,
+        REVERTED,
         PAID_CALL,
         PICTURE_REMOVED,
         TOKEN_USAGE,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -21,12 +22,14 @@ from app_server.protocol.turn import TurnStartParams
 from app_server.storage import records as kinds
 from app_server.storage.base import Lease, Record, ThreadLog, ThreadRow
 from app_server.threads.broadcast import Audience
-from app_server.threads.replay import HANDLE_PREFIX, ThreadState
+from app_server.threads.replay import FULL_CONTEXT, HANDLE_PREFIX, ThreadState, after_close, is_context_overflow
 from app_server.threads.settings import environments, thread_settings, to_json, with_turn_overrides
 from app_server.threads.view import Status, status_object, thread_object
 from app_server.turns.context import Moment, PictureUrls, RicherForm, Settings, TurnContext, UserMessage
-from app_server.turns.engine import Ending, Turn
+from app_server.turns.conversation import Conversation
+from app_server.turns.engine import Ending, Turn, Work
 from app_server.turns.usage import add_usage
+from app_server.workspace.git import git_info
 from features.resolution import FeatureSet
 
 PREVIEW_CHARS = 200
@@ -62,6 +65,7 @@ class LiveThread:
         self._log, self._deps = log, deps
         self._history: list[Mapping[str, Any]] = state.history
         self.usage: Mapping[str, Any] | None = state.usage
+        self._windows, self._context_tokens = state.window, state.context_tokens
         self._total: dict[str, int] = dict(state.usage["total"]) if state.usage else {}
         self._handles = state.handles
         self._order = anyio.Lock()
@@ -83,15 +87,11 @@ class LiveThread:
 
     # -- turns
     async def start_turn(self, message: UserMessage, params: TurnStartParams) -> Turn:
-        """Prepare a turn: it runs when the caller hands `run_turn` to a task. The slot is taken from here on."""
-        turn = self._new_turn(message, params)
+        """Prepare a conversation turn; it runs when the caller hands `run_turn` to a task. The slot is taken now."""
+        settings = with_turn_overrides(self.settings, params)
+        turn = self.start_work(Conversation(message), settings=settings, output_schema=params.output_schema)
         try:
-            changed = with_turn_overrides(self.settings, params)
-            if changed is not self.settings:
-                await self.append(Record(kind=kinds.SETTINGS_CHANGED, data={"settings": to_json(changed)}))
-                self.show(
-                    "thread/settings/updated", {"threadId": self.thread_id, "threadSettings": thread_settings(changed)}
-                )
+            await self.change_settings(settings)
         except BaseException:
             self._free(turn)
             raise
@@ -99,24 +99,41 @@ class LiveThread:
             self.row = replace(self.row, preview=message.text[:PREVIEW_CHARS])
         return turn
 
-    def _new_turn(self, message: UserMessage, params: TurnStartParams) -> Turn:
-        turn_id = uuid7()
-        settings = with_turn_overrides(self.settings, params)
-        originator = settings.service_name or str(self.row.meta.get("originator") or "")
+    def start_work(self, work: Work, *, settings: Settings | None = None, output_schema: Any = None) -> Turn:
+        """Prepare a turn of any work. Raises InvalidRequest while another one runs."""
+        if self.active is not None:
+            raise InvalidRequest("a turn is running; wait for its end or interrupt it", data_code="turnRunning")
+        turn_id, chosen = uuid7(), settings or self.settings
+        originator = chosen.service_name or str(self.row.meta.get("originator") or "")
         ctx = TurnContext(
             thread_id=self.thread_id,
             turn_id=turn_id,
-            settings=settings,
-            output_schema=params.output_schema,
-            now=lambda: self._deps.moment(self.thread_id, turn_id, settings, originator),
+            settings=chosen,
+            output_schema=output_schema,
+            now=lambda: self._deps.moment(self.thread_id, turn_id, chosen, originator),
             clock=self._deps.clock,
             pictures=self._deps.pictures,
             installation_id=self._deps.installation_id,
             hooks=self._deps.hooks,
         )
         self._idle = anyio.Event()
-        self.active = turn = Turn(ctx, self, self._deps.urls, message, on_status=self._set_status, on_end=self._on_end)
+        self.active = turn = Turn(ctx, self, self._deps.urls, work, on_status=self._set_status, on_end=self._on_end)
         return turn
+
+    async def change_settings(self, settings: Settings) -> None:
+        """Make settings stick, and tell the subscribers when something changed."""
+        if settings != self.settings:
+            await self.append(Record(kind=kinds.SETTINGS_CHANGED, data={"settings": to_json(settings)}))
+            params = {"threadId": self.thread_id, "threadSettings": thread_settings(settings)}
+            self.show("thread/settings/updated", params)
+
+    async def revert(self, turn_id: str, log_state: ThreadState) -> None:
+        """Forget a turn and all later ones; `log_state` is the thread as its log tells it, turns included."""
+        record = Record(kind=kinds.REVERTED, data={"beforeTurnId": turn_id})
+        await self.append(record)
+        after_close(log_state, [record])
+        self._history, self._windows = list(log_state.history), log_state.window
+        self._context_tokens = 0
 
     async def run_turn(self, turn: Turn) -> None:
         """The task of a turn."""
@@ -159,11 +176,19 @@ class LiveThread:
     async def _on_end(self, ending: Ending) -> None:
         if self.active is not None:
             self._free(self.active)
-        if ending.status == "completed":
-            params = {"threadId": self.thread_id, "readState": self.row.meta["readState"]}
+        if ending.answered and (read_state := self.row.meta.get("readState")) is not None:
+            params = {"threadId": self.thread_id, "readState": read_state}
             self._deps.audience.notify_thread(self.thread_id, "thread/readState/changed", params)
 
     # -- the turn's sink
+    @property
+    def context_tokens(self) -> int:
+        return self._context_tokens
+
+    @property
+    def window(self) -> int:
+        return self._windows
+
     @property
     def history(self) -> Sequence[Mapping[str, Any]]:
         return self._history
@@ -178,6 +203,13 @@ class LiveThread:
             for record in records:
                 if record.kind == kinds.HISTORY:
                     self._history.extend(record.data["items"])
+                elif record.kind == kinds.COMPACTED:
+                    self._history = list(record.data["history"])
+                    self._windows, self._context_tokens = self._windows + 1, 0
+                elif record.kind == kinds.TOKEN_USAGE:
+                    self._context_tokens = record.data["last"]["totalTokens"]
+                elif record.kind == kinds.TURN_COMPLETED and is_context_overflow(record.data["error"]):
+                    self._context_tokens = FULL_CONTEXT
                 elif record.kind == kinds.SETTINGS_CHANGED:
                     self.settings = replace(self.settings, **record.data["settings"])
 
@@ -210,10 +242,11 @@ class LiveThread:
         for record in records:
             match record.kind:
                 case kinds.TURN_STARTED:
-                    row = replace(row, listed=True, updated_at_ms=now, recency_at_ms=now)
+                    meta = with_meta(row.meta, {"gitInfo": row.meta.get("gitInfo") or git_info(Path(row.cwd))})
+                    row = replace(row, listed=True, updated_at_ms=now, recency_at_ms=now, meta=meta)
                 case kinds.TURN_COMPLETED:
                     meta = row.meta
-                    if record.data["status"] == "completed":
+                    if record.data["answered"]:
                         meta = {**meta, "readState": _unread(meta.get("readState"), record.data["turnId"])}
                     row = replace(row, updated_at_ms=now, meta=meta)
                 case kinds.SETTINGS_CHANGED:
@@ -225,11 +258,18 @@ class LiveThread:
                         cwd=settings["cwd"],
                         meta={**row.meta, "reasoningEffort": settings["effort"]},
                     )
+                case kinds.META_SET:
+                    row = replace(row, meta=with_meta(row.meta, record.data["meta"]))
                 case kinds.NAME_SET:
                     row = replace(row, name=record.data["name"], updated_at_ms=now)
                 case kinds.TOKEN_USAGE:
                     self.usage = record.data
         return row
+
+
+def with_meta(meta: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Changed members of a row's meta; null removes one."""
+    return {key: value for key, value in {**meta, **changes}.items() if value is not None}
 
 
 def _unread(before: Mapping[str, Any] | None, turn_id: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ unloaded. Reading needs no lease. Turns run in the task group that `bootstrap` h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,8 @@ from app_server.errors import InvalidRequest
 from app_server.ids import parse_uuid, uuid7
 from app_server.storage import records as kinds
 from app_server.storage.base import Lease, LeaseHeld, Record, Storage, ThreadPage, ThreadQuery, ThreadRow
-from app_server.threads.live_thread import LiveThread, ThreadDeps
+from app_server.threads.fork import forked_records
+from app_server.threads.live_thread import LiveThread, ThreadDeps, with_meta
 from app_server.threads.replay import ThreadState, after_close, closing_records, replay
 from app_server.threads.settings import to_json
 from app_server.threads.view import NOT_LOADED, thread_object
@@ -91,12 +92,28 @@ class ThreadManager:
         self, settings: Settings, *, originator: str, ephemeral: bool, meta: Mapping[str, Any]
     ) -> LiveThread:
         """A new thread, durable on return, not listed before its first turn."""
+        return await self._new(settings, originator=originator, ephemeral=ephemeral, meta=meta)
+
+    async def _new(
+        self,
+        settings: Settings,
+        *,
+        originator: str,
+        ephemeral: bool,
+        meta: Mapping[str, Any],
+        records: Sequence[Record] = (),
+        listed: bool = False,
+        preview: str = "",
+        state: ThreadState | None = None,
+    ) -> LiveThread:
         thread_id, now = uuid7(), self._clock.now_ms()
         row = ThreadRow(
             thread_id=thread_id,
             created_at_ms=now,
             updated_at_ms=now,
             recency_at_ms=now,
+            listed=listed,
+            preview=preview,
             cwd=settings.cwd,
             source=SOURCE,
             model=settings.model,
@@ -112,9 +129,42 @@ class ThreadManager:
         storage = self._ephemeral if ephemeral else self._storage
         lease = await storage.leases.acquire(thread_id)
         first = Record(kind=kinds.THREAD_STARTED, data={"settings": to_json(settings), "originator": originator})
-        await storage.log.create(row, lease, [first])
-        live = LiveThread(row=row, lease=lease, log=storage.log, state=ThreadState(settings=settings), deps=self._deps)
+        await storage.log.create(row, lease, [first, *records])
+        live = LiveThread(
+            row=row, lease=lease, log=storage.log, state=state or ThreadState(settings=settings), deps=self._deps
+        )
         self._live[thread_id] = live
+        return live
+
+    async def fork(
+        self,
+        source: ThreadRow,
+        settings: Settings,
+        *,
+        originator: str,
+        ephemeral: bool,
+        last_turn_id: str | None,
+        before_turn_id: str | None,
+    ) -> LiveThread:
+        """A new thread with another one's turns, up to one of them; a turn that runs there is interrupted here."""
+        records = await self._storage_of(source).log.read(source.thread_id)
+        copied = forked_records(records, last_turn_id=last_turn_id, before_turn_id=before_turn_id)
+        state = replay(copied)
+        state.settings = settings
+        closing = closing_records(state, self._clock.now_ms())
+        after_close(state, closing)
+        meta = {"forkedFromId": source.thread_id, "threadSource": source.meta.get("threadSource")}
+        live = await self._new(
+            settings,
+            originator=originator,
+            ephemeral=ephemeral,
+            meta=meta,
+            records=[*copied, *closing],
+            listed=bool(state.turns),
+            preview=source.preview if state.turns else "",
+            state=state,
+        )
+        await self._storage.blobs.share(source.thread_id, live.thread_id)
         return live
 
     async def load(self, thread_id: str) -> tuple[LiveThread, bool]:
@@ -187,6 +237,21 @@ class ThreadManager:
             await self._storage.log.append(lease, [record])
         finally:
             await self._storage.leases.release(lease)
+
+    async def set_meta(self, thread_id: str, changes: Mapping[str, Any]) -> ThreadRow:
+        """Change members of a thread's meta, loaded or not; null removes one."""
+        record = Record(kind=kinds.META_SET, data={"meta": dict(changes)})
+        if (live := self.find(thread_id)) is not None:
+            await live.append(record)
+            return live.row
+        row = await self.row(thread_id)
+        lease = await self._lease(row.thread_id)
+        changed = replace(row, meta=with_meta(row.meta, changes))
+        try:
+            await self._storage.log.append(lease, [record], row=changed)
+        finally:
+            await self._storage.leases.release(lease)
+        return changed
 
     async def set_archived(self, thread_id: str, archived: bool) -> ThreadRow:
         """Archive or unarchive; a loaded thread is stopped and unloaded first."""

@@ -17,6 +17,7 @@ from app_server.turns.context import Settings
 from app_server.turns.history import call_output, turn_aborted_note, unanswered_calls
 
 HANDLE_PREFIX = "img_"
+FULL_CONTEXT = 2**53
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,7 +31,9 @@ class TurnState:
     completed_at_ms: int | None = None
     items: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     open_items: set[str] = field(default_factory=set)
-    first_seq: int = 0
+    history_start: int = 0
+    """How many history items there were before it."""
+    window_start: int = 0
 
     def final_message(self) -> Mapping[str, Any] | None:
         """The last whole agentMessage."""
@@ -71,11 +74,20 @@ class ThreadState:
     turns: dict[str, TurnState] = field(default_factory=dict)
     usage: Mapping[str, Any] | None = None
     """The last token_usage record: {turnId, total, last, modelContextWindow}."""
+    windows: list[list[Mapping[str, Any]]] = field(default_factory=list)
+    """The histories that compactions replaced, oldest first."""
+    context_tokens: int = 0
+    """Tokens of the last response's whole context; FULL_CONTEXT after it did not fit."""
     handles: int = 0
     """The highest number of a picture's handle."""
     paid: set[str] = field(default_factory=set)
     """Items for which money may have been spent."""
     last_seq: int = 0
+
+    @property
+    def window(self) -> int:
+        """How often the history was compacted."""
+        return len(self.windows)
 
     def open_turn(self) -> TurnState | None:
         """The turn that has not ended, if any."""
@@ -83,13 +95,13 @@ class ThreadState:
 
 
 def replay(records: Iterable[Record], *, with_turns: bool = True) -> ThreadState:
-    """Read records in order. Without turns, only what the next request needs (and the open turn) is kept."""
+    """Read records in order. Without turns, the items of finished ones are not kept."""
     state = ThreadState()
     for record in records:
         state.last_seq = record.seq
         _take(state, record)
-        if not with_turns and record.kind == kinds.TURN_COMPLETED:
-            state.turns.clear()
+        if not with_turns and record.kind == kinds.TURN_COMPLETED and (turn := state.turns.get(record.data["turnId"])):
+            turn.items.clear()
     return state
 
 
@@ -101,13 +113,22 @@ def _take(state: ThreadState, record: Record) -> None:
         case kinds.HISTORY:
             state.history.extend(data["items"])
             state.handles = max([state.handles, *_handles(data["items"])])
+        case kinds.COMPACTED:
+            state.windows.append(state.history)
+            state.history, state.context_tokens = list(data["history"]), 0
+        case kinds.REVERTED:
+            _revert(state, data["beforeTurnId"])
         case kinds.PAID_CALL:
             state.paid.add(data["itemId"])
         case kinds.TOKEN_USAGE:
-            state.usage = data
+            state.usage, state.context_tokens = data, data["last"]["totalTokens"]
         case kinds.TURN_STARTED:
-            turn = TurnState(turn_id=data["turnId"], started_at_ms=data["startedAtMs"], first_seq=record.seq)
-            state.turns[turn.turn_id] = turn
+            state.turns[data["turnId"]] = TurnState(
+                turn_id=data["turnId"],
+                started_at_ms=data["startedAtMs"],
+                history_start=len(state.history),
+                window_start=state.window,
+            )
         case kinds.ITEM_STARTED | kinds.ITEM_COMPLETED:
             if (owner := state.turns.get(data["turnId"])) is not None:
                 item_id = data["item"]["id"]
@@ -124,10 +145,32 @@ def _take(state: ThreadState, record: Record) -> None:
                 owner.items[data["itemId"]] = {**kept, "removed": data["reason"]}
         case kinds.TURN_COMPLETED:
             state.paid.clear()
+            if is_context_overflow(data["error"]):
+                state.context_tokens = FULL_CONTEXT
             if (ended := state.turns.get(data["turnId"])) is not None:
                 ended.status, ended.error, ended.completed_at_ms = data["status"], data["error"], data["completedAtMs"]
                 if ended.started_at_ms is None:
                     ended.started_at_ms = data.get("startedAtMs")
+
+
+def _revert(state: ThreadState, turn_id: str) -> None:
+    """Forget a turn and all later ones, and what they brought into the history."""
+    turn = state.turns.get(turn_id)
+    if turn is None:
+        return
+    ids = list(state.turns)
+    for later in ids[ids.index(turn_id) :]:
+        del state.turns[later]
+    if turn.window_start < state.window:
+        state.history = state.windows[turn.window_start]
+        del state.windows[turn.window_start :]
+    del state.history[turn.history_start :]
+    state.context_tokens = 0
+
+
+def is_context_overflow(error: Mapping[str, Any] | None) -> bool:
+    """Whether a turn failed because the conversation did not fit the model's window."""
+    return error is not None and error.get("codexErrorInfo") == "contextWindowExceeded"
 
 
 def _handles(items: Iterable[Mapping[str, Any]]) -> Iterable[int]:
@@ -166,7 +209,7 @@ def closing_records(state: ThreadState, now_ms: int) -> list[Record]:
         for call in unanswered_calls(state.history)
     ]
     answers.append(turn_aborted_note())
-    end = {"status": "interrupted", "error": None, "completedAtMs": now_ms}
+    end = {"status": "interrupted", "error": None, "completedAtMs": now_ms, "answered": False}
     return [
         *closed,
         Record(kind=kinds.HISTORY, data={"items": answers}),

@@ -10,6 +10,7 @@ from typing import Any
 from app_server.config.schema import Config
 from app_server.protocol.base import WireModel
 from app_server.protocol.thread import ThreadResumeParams, ThreadStartParams
+from app_server.protocol.thread_more import ThreadForkParams, ThreadSettingsUpdateParams
 from app_server.protocol.turn import TurnStartParams
 from app_server.turns.context import Settings
 
@@ -51,12 +52,15 @@ def initial_settings(
         service_name=params.service_name,
         base_instructions=params.base_instructions,
         developer_instructions=params.developer_instructions,
+        dynamic_tools=tuple(params.dynamic_tools or ()),
         features=dict(features),
         project_features=dict(project_features),
     )
 
 
-def with_resume_overrides(settings: Settings, params: ThreadResumeParams, *, features: Mapping[str, bool]) -> Settings:
+def with_resume_overrides(
+    settings: Settings, params: ThreadResumeParams | ThreadForkParams, *, features: Mapping[str, bool]
+) -> Settings:
     """A stored thread's settings with what the resuming client overrides; a loaded thread keeps its own."""
     changes: dict[str, Any] = {
         "model": params.model,
@@ -65,7 +69,7 @@ def with_resume_overrides(settings: Settings, params: ThreadResumeParams, *, fea
         "approval_policy": _plain(params.approval_policy),
         "approvals_reviewer": params.approvals_reviewer,
         "sandbox": dict(_SANDBOXES[params.sandbox]) if params.sandbox else None,
-        "personality": params.personality,
+        "personality": getattr(params, "personality", None),  # a fork cannot set it
         "service_tier": params.service_tier,
         "base_instructions": params.base_instructions,
         "developer_instructions": params.developer_instructions,
@@ -74,7 +78,7 @@ def with_resume_overrides(settings: Settings, params: ThreadResumeParams, *, fea
     return replace(settings, **{key: value for key, value in changes.items() if value is not None})
 
 
-def with_turn_overrides(settings: Settings, params: TurnStartParams) -> Settings:
+def with_turn_overrides(settings: Settings, params: TurnStartParams | ThreadSettingsUpdateParams) -> Settings:
     """The settings from this turn on: what turn/start overrides sticks. The same object when nothing changes."""
     mode = params.collaboration_mode.settings if params.collaboration_mode is not None else None
     changes: dict[str, Any] = {

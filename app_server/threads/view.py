@@ -57,7 +57,7 @@ def thread_object(
         "threadSource": meta.get("threadSource"),
         "agentNickname": None,
         "agentRole": None,
-        "gitInfo": None,
+        "gitInfo": meta.get("gitInfo"),
         "name": row.name,
         "daybreakEnabled": None,
         "turns": list(turns),

@@ -2,7 +2,7 @@
 
     request ──▶ plan_answer (pure): what is refused, answered, routed or upgraded, and why
                   Origin not allowed ─▶ 403, on everything       not GET ─▶ 405 (HEAD is fine for the probes)
-                  /healthz, /readyz  ─▶ 200, or 503 until ready   not authorized ─▶ 401
+                  /healthz, /readyz  ─▶ 200, or 503 until ready   a signed route ─▶ its answer     not authorized ─▶ 401
                   upgrade, any path  ─▶ 101                       a route ─▶ its answer     else ─▶ 400
 
 It knows no method and no picture: routes are callbacks handed in. `bootstrap` calls `serve_websocket`. The `websockets`
@@ -60,7 +60,8 @@ class HttpReply:
 
 HttpRoute = Callable[[HttpRequest], Awaitable[HttpReply]]
 HttpRoutes = Mapping[str, HttpRoute]
-"""Path prefix → callback; the longest prefix that fits wins. A route answers authorized GET requests only."""
+"""Path prefix → callback; the longest prefix that fits wins. A route answers authorized GET requests only; a signed one
+answers all, and checks the signature in the address itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +136,7 @@ class ListenPolicy:
     ready: Callable[[], bool]
     allowed_origins: frozenset[str] = frozenset()
     authorize: Authorize | None = None
+    signed_routes: HttpRoutes = field(default_factory=dict)
 
 
 def plan_answer(
@@ -149,13 +151,22 @@ def plan_answer(
         return HttpReply(status=200 if path == "/healthz" or policy.ready() else 503)
     if method != "GET":
         return HttpReply(status=405, headers={"Allow": "GET"})
+    asked = HttpRequest(path=path, query=query, headers=headers)
+    upgrade = _wants_upgrade(headers)
+    if not upgrade and (signed := _route(policy.signed_routes, path)) is not None:
+        return Routed(route=signed, request=asked)
     if policy.authorize is not None and (reason := policy.authorize(headers)) is not None:
         return HttpReply(status=401, headers={"WWW-Authenticate": "Bearer"}, body=f"{reason}\n".encode())
-    if _wants_upgrade(headers):
+    if upgrade:
         return Upgrade()
-    if prefix := max((prefix for prefix in policy.routes if path.startswith(prefix)), key=len, default=""):
-        return Routed(route=policy.routes[prefix], request=HttpRequest(path=path, query=query, headers=headers))
+    if (route := _route(policy.routes, path)) is not None:
+        return Routed(route=route, request=asked)
     return HttpReply(status=400, body=b"This address speaks websocket; connect to it with a websocket client.\n")
+
+
+def _route(routes: HttpRoutes, path: str) -> HttpRoute | None:
+    prefix = max((prefix for prefix in routes if path.startswith(prefix)), key=len, default=None)
+    return None if prefix is None else routes[prefix]
 
 
 def _wants_upgrade(headers: Mapping[str, str]) -> bool:
@@ -210,6 +221,7 @@ async def serve_websocket(
     *,
     routes: HttpRoutes,
     ready: Callable[[], bool],
+    signed_routes: HttpRoutes | None = None,
     allowed_origins: frozenset[str] = frozenset(),
     authorize: Authorize | None = None,
     max_frame_bytes: int = MAX_FRAME_BYTES,
@@ -219,7 +231,8 @@ async def serve_websocket(
 
     on_connection: runs once per websocket; when it returns, the websocket is closed. When the block ends, every stream
         ends with StreamClosed and the callbacks have `close_timeout_s` to finish before they are cancelled.
-    authorize: asked for upgrades and routes, not for the probes. Needed to listen beyond this machine.
+    authorize: asked for upgrades and routes, not for the probes and the signed routes. Needed to listen beyond this
+        machine.
 
     Raises ConfigurationError when the address cannot be used.
     """
@@ -229,7 +242,13 @@ async def serve_websocket(
         )
     from websockets.asyncio.server import serve
 
-    policy = ListenPolicy(routes=routes, ready=ready, allowed_origins=allowed_origins, authorize=authorize)
+    policy = ListenPolicy(
+        routes=routes,
+        ready=ready,
+        allowed_origins=allowed_origins,
+        authorize=authorize,
+        signed_routes=signed_routes or {},
+    )
     live: dict[WebsocketStream, anyio.CancelScope] = {}
 
     async def handle(connection: ServerConnection) -> None:

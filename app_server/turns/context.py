@@ -36,6 +36,8 @@ class Settings:
     service_name: str | None = None
     base_instructions: str | None = None
     developer_instructions: str | None = None
+    dynamic_tools: tuple[Mapping[str, Any], ...] = ()
+    """Tools of the client, as it declared them in thread/start."""
     features: Mapping[str, bool] = field(default_factory=dict)
     """Feature values of the thread's own config."""
     project_features: Mapping[str, bool] = field(default_factory=dict)
@@ -103,6 +105,16 @@ class TurnSink(Protocol):
     @property
     def history(self) -> Sequence[Mapping[str, Any]]:
         """The conversation as the model will be sent it, pictures by reference, oldest first."""
+        ...
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens of the last response's whole context: how full the model's window is."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """How often the history was compacted."""
         ...
 
     async def append(self, *records: Record) -> None:

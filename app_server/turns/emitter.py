@@ -16,6 +16,8 @@ from app_server.extension_api.tools import PictureRef
 from app_server.protocol.item_parts import ImageGenerationError
 from app_server.protocol.items import (
     AgentMessageItem,
+    CommandExecutionItem,
+    DynamicToolCallItem,
     ImageGenerationItem,
     Item,
     ReasoningItem,
@@ -54,9 +56,14 @@ class ItemEmitter:
         self._show_started(wire)
 
     async def completed(
-        self, item: Item, *, picture: PictureRef | None = None, history: Sequence[Mapping[str, Any]] = ()
+        self,
+        item: Item,
+        *,
+        picture: PictureRef | None = None,
+        history: Sequence[Mapping[str, Any]] = (),
+        extra: Sequence[Record] = (),
     ) -> None:
-        """Show an item in its final form; start it first if it was not. `history` is in the same commit."""
+        """Show an item in its final form; start it first if it was not. All is one commit."""
         if item.id not in self._open:
             await self.started(_beginning(item))
         final = self._finished(item)
@@ -64,6 +71,7 @@ class ItemEmitter:
         records = [self._record(ITEM_COMPLETED, wire, picture)]
         if history:
             records.append(Record(kind=HISTORY, data={"items": list(history)}))
+        records += extra
         forms: Sequence[RicherForm] = ()
         if picture is not None and isinstance(final, ImageGenerationItem):
             forms = await picture_forms(wire, picture, self._sink, self._pictures, self._ids)
@@ -124,6 +132,11 @@ class ItemEmitter:
                 params |= {"partialIndex": partial_index, "preview": preview}
             self._sink.delta("item/imageGeneration/progress", params)
 
+    def output_delta(self, item_id: str, delta: str) -> None:
+        """A piece of a running command's output."""
+        if item_id in self._open:
+            self._sink.delta("item/commandExecution/outputDelta", {**self._ids, "itemId": item_id, "delta": delta})
+
     # -- the end
     async def close_open(self, only: Sequence[str] | None = None, *, interrupted: bool) -> None:
         """Complete what is still open, in the order in which it began, as one commit."""
@@ -156,6 +169,10 @@ class ItemEmitter:
                         ),
                     }
                 )
+            case DynamicToolCallItem():
+                return item.model_copy(update={"status": "failed", "success": False})
+            case CommandExecutionItem():
+                return item.model_copy(update={"status": "failed"})
             case _:
                 return item
 

@@ -17,10 +17,19 @@ _DEFAULT_VERBOSITY = "low"
 
 
 async def build_request(
-    ctx: TurnContext, moment: Moment, plan: ToolPlan, history: Sequence[Mapping[str, Any]], urls: PictureUrls
+    ctx: TurnContext,
+    moment: Moment,
+    plan: ToolPlan,
+    history: Sequence[Mapping[str, Any]],
+    urls: PictureUrls,
+    *,
+    window: int,
+    parallel_tool_calls: bool = True,
+    kind: str = "turn",
 ) -> ModelRequest:
-    """The request of protocol.md §12."""
-    metadata = turn_metadata(ctx)
+    """The request of protocol.md §12. `window` counts the compactions of the thread."""
+    metadata = turn_metadata(ctx, kind)
+    window_id = f"{ctx.thread_id}:{window}"
     return ModelRequest(
         model=ctx.settings.model,
         input=await render(history, urls, takes_original=moment.scope.model.known),
@@ -34,7 +43,7 @@ async def build_request(
             "turn_id": ctx.turn_id,
             "root_turn_id": ctx.turn_id,
             "x-codex-installation-id": ctx.installation_id,
-            "x-codex-window-id": f"{ctx.thread_id}:0",
+            "x-codex-window-id": window_id,
             "x-codex-turn-metadata": metadata,
         },
         headers={
@@ -42,19 +51,20 @@ async def build_request(
             "session-id": ctx.thread_id,
             "thread-id": ctx.thread_id,
             "x-client-request-id": ctx.thread_id,
-            "x-codex-window-id": f"{ctx.thread_id}:0",
+            "x-codex-window-id": window_id,
             "x-codex-turn-metadata": metadata,
         },
+        parallel_tool_calls=parallel_tool_calls,
     )
 
 
-def turn_metadata(ctx: TurnContext) -> str:
+def turn_metadata(ctx: TurnContext, kind: str) -> str:
     """A small JSON object about the turn, as the reference's upstream gets it; ASCII, for it is a header."""
     facts = {
         "session_id": ctx.thread_id,
         "thread_id": ctx.thread_id,
         "turn_id": ctx.turn_id,
-        "request_kind": "turn",
+        "request_kind": kind,
         "sandbox_mode": str(ctx.settings.sandbox.get("type")),
     }
     return orjson.dumps(facts).decode()

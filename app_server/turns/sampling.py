@@ -25,7 +25,6 @@ from app_server.providers.base import (
     Completed,
     ItemAdded,
     ItemDone,
-    ModelProvider,
     ModelRequest,
     ProviderEvent,
     RateLimits,
@@ -106,27 +105,24 @@ class Sampler:
         self._hooks = ToolHooks(ctx.hooks, hook_turn(ctx), ctx.clock, sink.show)
 
     async def sample(
-        self, provider: ModelProvider, request: ModelRequest, moment: Moment, plan: ToolPlan, cut: anyio.Event
-    ) -> Sample:
-        """Stream one response to its end, or until `cut` is set (a steer); tools that started are always awaited.
+        self, sample: Sample, moment: Moment, request: ModelRequest, plan: ToolPlan, cut: anyio.Event
+    ) -> None:
+        """Stream one response into `sample`, or until `cut` is set (a steer); tools that started are always awaited.
 
         Raises:
             UpstreamError: the stream broke before any tool call had started; open items are still open.
         """
-        sample = Sample()
         try:
-            await self._stream(sample, provider, request, moment, plan, cut)
+            await self._stream(sample, request, moment, plan, cut)
         except ExceptionGroup as group:  # what failed inside the task group is a plain error for the caller
             raise first_cause(group) from None
         if sample.error is not None and not sample.tools_started:
             raise sample.error
         await self._place_outputs(sample)
-        return sample
 
     async def _stream(
         self,
         sample: Sample,
-        provider: ModelProvider,
         request: ModelRequest,
         moment: Moment,
         plan: ToolPlan,
@@ -136,7 +132,7 @@ class Sampler:
             with anyio.CancelScope() as streaming:
                 tools.start_soon(_cancel_when, cut, streaming)
                 try:
-                    async with aclosing(provider.stream(request)) as events:
+                    async with aclosing(moment.provider.stream(request)) as events:
                         async for event in events:
                             await self._take(event, sample, moment, plan, tools)
                 except UpstreamError as error:

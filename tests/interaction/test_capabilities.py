@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app_server.cli import main
 from app_server.extension_api.tools import ToolName
 from app_server.methods.model import no_pictures_reason
 from app_server.tools.planning import HiddenTool, ToolPlan
@@ -82,6 +84,53 @@ async def test_the_offline_provider_draws_with_our_tool_alone(tmp_path: Path, en
         "enable imagegenext in [features]"
     )
     assert (said["imageGeneration"], said["imageGenerationReason"]) == ((True, None) if enable else (False, reason))
+
+
+@pytest.mark.parametrize(
+    ("more", "extension", "standalone", "hosted"),
+    [
+        (
+            ["--enable", "imagegenext"],
+            ["image_generation", "built-in", "loaded", "imagegenext is enabled by command line"],
+            ["image_gen.imagegen", "visible", "offered to the model"],
+            ["image_generation", "hidden", "image_gen.imagegen takes its place"],
+        ),
+        (
+            [],
+            ["image_generation", "built-in", "not loaded", "imagegenext is off by default"],
+            None,
+            ["image_generation", "visible", "offered to the model; the provider runs it"],
+        ),
+        (
+            ["--disable", "image_generation"],
+            ["image_generation", "built-in", "not loaded", "imagegenext is off by default"],
+            None,
+            [
+                "image_generation",
+                "hidden",
+                "the feature image_generation is disabled by command line; enable it in [features]",
+            ],
+        ),
+    ],
+)
+def test_the_command_line_lists_extensions_and_the_tools_of_a_new_thread(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    extension: list[str],
+    standalone: list[str] | None,
+    hosted: list[str],
+) -> None:
+    write_chatgpt_auth(tmp_path)
+    monkeypatch.setenv("APP_SERVER_HOME", str(tmp_path))
+    assert main(["extensions", "list", *more]) == 0
+    rows = [re.split(r" {2,}", line) for line in capsys.readouterr().out.splitlines()]
+    at = rows.index(["tool", "state", "reason"])
+    extensions = {row[0]: row for row in rows[1 : at - 1]}
+    tools = {row[0]: row for row in rows[at + 1 :]}
+    assert extensions["image_generation"] == extension
+    assert (tools.get("image_gen.imagegen"), tools["image_generation"]) == (standalone, hosted)
 
 
 STANDALONE = HiddenTool(tool="image_gen.imagegen", reason="standalone says no")

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from extensions.image_generation.backends.openai_json import OpenAiJsonBackend, request_body
 from PIL import Image
 
 from app_server.extension_api import HttpAnswer, HttpFailure, ImagesEndpoint
 from extensions.image_generation.backends.base import BackendFailure, Capabilities, ImageRequest, InputPicture
 from extensions.image_generation.backends.choice import choose_backend
 from extensions.image_generation.backends.offline import OfflineBackend
-from extensions.image_generation.backends.openai_json import OpenAiJsonBackend, request_body
 from extensions.image_generation.backends.words import words_of
 from tests.support.image_fakes import ENDPOINT, FakeClock, FakeHttp, error_answer, image_host, picture_answer
 from tests.support.pictures import data_url, jpeg, png, transparent_png

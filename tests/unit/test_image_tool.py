@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from app_server.extension_api import (
+    ImageSettings,
     PictureContent,
     PictureRef,
     TextContent,
@@ -22,8 +23,9 @@ from app_server.extension_api import (
 )
 from extensions import BUILTIN, image_generation
 from extensions.image_generation import EXTENSION
-from extensions.image_generation.arguments import PARAMETERS
-from extensions.image_generation.outcome import MAX_HINT_BYTES, hint
+from extensions.image_generation.argument_table import parameters, rules_for
+from extensions.image_generation.backends.base import ResultPicture
+from extensions.image_generation.outcome import MAX_HINT_BYTES, Made, hint, hook_facts
 from features import FEATURES
 from tests.support.image_fakes import (
     CALL_ID,
@@ -36,6 +38,7 @@ from tests.support.image_fakes import (
     image_host,
     image_scope,
     message,
+    part,
     picture_answer,
     shown,
 )
@@ -59,9 +62,10 @@ def test_the_spec_is_a_function_in_the_namespace_image_gen(tmp_path: Path) -> No
     assert tool.spec(image_scope()) == ToolSpec(
         name=ToolName("image_gen", "imagegen"),
         description=description,
-        parameters=PARAMETERS,
+        parameters=parameters(rules_for(ImageSettings())),
         namespace_description="Makes and edits pictures.",
         strict=False,
+        max_parallel=4,
     )
 
 
@@ -77,7 +81,9 @@ def test_the_spec_is_a_function_in_the_namespace_image_gen(tmp_path: Path) -> No
         "up to 5 paths",
         "`num_last_images_to_include`",
         "the smallest number from 1 to 5",
-        "Give only one of the two selectors",
+        "`referenced_images`",
+        "a handle such as `img_1`",
+        "Give only one of these selectors",
         "`transparent_background`",
         "ask the user to attach it again",
         "Never fall silent",
@@ -90,6 +96,16 @@ def test_the_description_tells_the_model(tmp_path: Path, words: str) -> None:
     assert words in image_host(tmp_path).tool.spec(image_scope()).description
 
 
+def test_the_spec_follows_the_settings(tmp_path: Path) -> None:
+    settings = ImageSettings(expose_parameters=True, max_references=16, max_parallel=2)
+    spec = image_host(tmp_path, settings=settings).tool.spec(image_scope())
+    assert "up to 16 paths" in spec.description
+    assert "`n` makes variants of one prompt" in spec.description
+    assert spec.max_parallel == 2
+    assert "size" in spec.parameters["properties"]
+    assert "`n` makes variants" not in image_host(tmp_path).tool.spec(image_scope()).description
+
+
 async def test_a_new_picture_is_requested_saved_shown_and_given_to_the_model(tmp_path: Path) -> None:
     answer = picture_answer(png(), revised_prompt="a red fox", generation_id="gen-1")
     host = image_host(tmp_path, answer)
@@ -99,14 +115,20 @@ async def test_a_new_picture_is_requested_saved_shown_and_given_to_the_model(tmp
     picture = checked(png())
     assert path.read_bytes() == png() == await host.pictures.read(picture.ref)
     assert host.http.requests[0]["url"] == "http://images.test/v1/images/generations"
-    assert host.http.requests[0]["headers"] == {**ENDPOINT.headers, "x-codex-image-turn-id": TURN_ID}
+    ((item_id, key),) = host.items.paid
+    assert (item_id, len(key)) == (CALL_ID, 36)
+    assert host.http.requests[0]["headers"] == {
+        **ENDPOINT.headers,
+        "x-codex-image-turn-id": TURN_ID,
+        "idempotency-key": key,
+    }
     assert shown(host) == [
         ("started", STARTED),
         ("completed", completed(path, png(), revisedPrompt="a red fox", generationId="gen-1")),
     ]
     assert host.items.pictures == [picture.ref]
     assert output == ToolOutput(
-        content=(PictureContent(picture=picture.ref, detail="high"), TextContent(text=hint(path) or "")),
+        content=(PictureContent(picture=picture.ref, detail="high", handle="img_1"), TextContent(text=told(path))),
         log="[generated image]",
         hook={
             "path": str(path),
@@ -115,27 +137,47 @@ async def test_a_new_picture_is_requested_saved_shown_and_given_to_the_model(tmp
             "sha256": picture.ref.sha256,
             "width": 8,
             "height": 8,
+            "handle": "img_1",
         },
         success=True,
     )
 
 
-async def test_the_hint_names_folder_and_file_and_how_to_treat_them(tmp_path: Path) -> None:
+def made(path: Path | None) -> Made:
+    """A picture that was made and stored there."""
+    picture = checked(png())
+    return Made(source=ResultPicture(data=png()), picture=picture, ref=picture.ref, path=path, handle="img_1")
+
+
+def told(path: Path | None) -> str:
+    return hint([made(path)])
+
+
+def test_the_hint_names_handle_folder_and_file_and_how_to_treat_them(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    assert hint(path) == (
-        f"Pictures of this conversation are saved in {tmp_path}; this one is {path}\n"
+    assert told(path) == (
+        f"This picture is img_1. Pictures of this conversation are saved in {tmp_path}; this one is {path}\n"
         "To use it elsewhere, copy it rather than move it; the original stays unless the user wants it gone.\n"
         "The picture is already displayed to the user, so there is no need to render it as Markdown or to link it."
     )
 
 
-def test_a_long_path_shortens_the_hint_and_a_longer_one_leaves_it_out() -> None:
-    short = hint(Path("/" + "ä" * 300) / "a.png")
-    assert short is not None
-    assert short.startswith("The picture is saved as /ää")
+def test_a_long_path_shortens_the_hint_and_the_handle_always_stays() -> None:
+    short = told(Path("/" + "ä" * 300) / "a.png")
+    assert short.startswith("This picture is img_1, saved as /ää")
     assert len(short.encode()) <= MAX_HINT_BYTES
-    assert hint(Path("/" + "ä" * 500) / "a.png") is None
-    assert hint(None) is None
+    too_long = told(Path("/" + "ä" * 500) / "a.png")
+    assert too_long.startswith("This picture is img_1; its path is too long to be told here.")
+    assert told(None).startswith("This picture is img_1; it was not saved as a file.")
+
+
+def test_the_face_for_hooks_stays_small_however_long_the_paths(tmp_path: Path) -> None:
+    deep = made(Path("/" + "ä" * 2000) / "a.png")
+    assert hook_facts([deep])["path"] is None
+    for count in (1, 2, 10):
+        assert len(orjson.dumps(hook_facts([deep] * count))) < 4096
+        assert len(orjson.dumps(hook_facts([made(tmp_path / "a.png")] * count))) < 4096
+    assert hook_facts([made(tmp_path / "a.png")] * 3)["count"] == 3
 
 
 async def test_neither_the_log_nor_the_hook_face_carries_bytes(tmp_path: Path) -> None:
@@ -205,6 +247,8 @@ async def test_a_gif_is_sent_as_a_png_of_its_first_frame_and_named_by_its_own_ha
         ({"num_last_images_to_include": 1}, [2]),
         ({"num_last_images_to_include": 2}, [1, 2]),
         ({"action": "edit"}, [1, 2]),
+        ({"referenced_images": ["img_0"]}, [0]),
+        ({"referenced_images": ["img_2", "img_0"]}, [2, 0]),
     ],
 )
 async def test_an_edit_from_the_conversation_sends_the_stored_originals(
@@ -213,7 +257,10 @@ async def test_an_edit_from_the_conversation_sends_the_stored_originals(
     host = image_host(tmp_path)
     datas = [png(colour=(n, n, n)) for n in range(3)]
     refs = [await host.pictures.keep(checked(data), thread_id=THREAD_ID) for data in datas]
-    history = [message(refs[0]), message(refs[1], refs[2])]
+    first, second = message(refs[0]), message(refs[1], refs[2])
+    first["content"] = [part(refs[0], "img_0")]
+    second["content"] = [part(refs[1], "img_1"), part(refs[2], "img_2")]
+    history = [first, second]
     await host.tool.handle(host.call({"prompt": "a fox", **selector}, history))
     images = host.http.requests[0]["body"]["images"]
     assert [image["image_url"] for image in images] == [data_url(datas[n]) for n in colours]

@@ -11,6 +11,7 @@ import pytest
 
 from app_server.extension_api import (
     CheckedPicture,
+    Form,
     HttpAnswer,
     HttpFailure,
     ImageSettings,
@@ -69,21 +70,21 @@ async def test_a_stored_picture_that_is_gone_is_told_before_anything_is_shown(tm
     assert host.items.shown == []
 
 
-async def test_an_edit_with_an_api_key_at_the_public_api_says_that_it_is_not_there_yet(tmp_path: Path) -> None:
+async def test_an_edit_with_an_api_key_goes_to_the_public_api_as_a_form(tmp_path: Path) -> None:
     host = image_host(tmp_path, endpoint=replace(ENDPOINT, base_url="https://api.openai.com/v1", chatgpt=False))
     (tmp_path / "a.png").write_bytes(png())
-    assert await refused(host, {"prompt": "a fox", "referenced_image_paths": ["a.png"]}) == (
-        "editing pictures with an API key is not available yet; log in with ChatGPT to edit, or make a new picture "
-        "from a prompt that describes the result"
-    )
-    assert (host.items.shown, host.http.requests) == ([], [])
+    await host.tool.handle(host.call({"prompt": "a fox", "referenced_image_paths": ["a.png"]}))
+    assert host.http.requests[0]["url"] == "https://api.openai.com/v1/images/edits"
+    assert isinstance(host.http.requests[0]["body"], Form)
 
 
 async def test_a_new_picture_with_an_api_key_goes_to_the_public_api(tmp_path: Path) -> None:
     host = image_host(tmp_path, endpoint=replace(ENDPOINT, base_url="https://api.openai.com/v1", chatgpt=False))
     await host.tool.handle(host.call({"prompt": "a fox"}))
     assert host.http.requests[0]["url"] == "https://api.openai.com/v1/images/generations"
-    assert host.http.requests[0]["headers"] == dict(ENDPOINT.headers)
+    headers = {**host.http.requests[0]["headers"]}
+    assert headers.pop("idempotency-key") == host.items.paid[0][1]
+    assert headers == dict(ENDPOINT.headers)
 
 
 async def test_a_login_that_went_away_is_told(tmp_path: Path) -> None:
@@ -192,7 +193,7 @@ async def test_a_picture_that_cannot_be_saved_is_kept_shown_and_warned_of(tmp_pa
     assert shown(host) == [("started", STARTED), ("completed", completed(None, png()))]
     assert host.items.pictures == [ref]
     assert await host.pictures.read(ref) == png()
-    assert output.content == (PictureContent(picture=ref),)
+    assert output.content[0] == PictureContent(picture=ref, handle="img_1")
     assert output.hook["path"] is None
     assert host.items.warnings == ["The generated picture is shown but was not saved as a file: File exists."]
     assert [event for _, event, _ in host.log.events] == ["image_request", "image_not_saved"]

@@ -101,7 +101,9 @@ def test_an_unknown_provider_names_the_known_ones_and_the_table_to_write() -> No
     [
         (
             RESERVED_PROVIDERS["offline"],
-            ProviderFacts(id="offline", image_generation=True, namespace_tools=True, api_key_pictures=True),
+            ProviderFacts(
+                id="offline", image_generation=True, namespace_tools=True, api_key_pictures=True, hosted_tools=False
+            ),
         ),
         (
             OPENAI,
