@@ -36,7 +36,7 @@ from app_server.transport.base import MessageStream
 
 if TYPE_CHECKING:
     from app_server.methods.services import Services
-    from app_server.transport.websocket import HttpReply, HttpRequest
+    from app_server.transport.http import HttpReply, HttpRequest
     from app_server.wiring import Wiring
 
 

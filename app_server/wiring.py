@@ -61,6 +61,7 @@ class Wiring:
         self.auth = AuthManager(app.home, app.options.env, app.clock)
         self.refresher = LoginRefresher(self.auth, self.net, app.clock, app.options.env, app.hub.clients)
         self.extension_warnings: list[str] = []
+        self._built = False
         found = discover(app.options.extensions)
         try:
             self.features = RuntimeFeatures((*FEATURES, *feature_specs(found)), app.config.feature_layers)
@@ -89,6 +90,7 @@ class Wiring:
         self.gallery = Gallery(storage.log, storage.blobs, self.threads.note, ephemeral=ephemeral.log)
         if images.retention_days:
             tasks.start_soon(sweep_daily, self.gallery, app.clock, images.retention_days)
+        self._built = True
         self.core = Core(services=self._services(), dispatcher=Dispatcher(load_registry()))
 
     def _provider_wiring(self) -> ProviderWiring:
@@ -205,7 +207,8 @@ class Wiring:
 
     def _extension_warning(self, message: str) -> None:
         self.extension_warnings.append(message)
-        self._app.hub.broadcast("warning", {"threadId": None, "message": message})
+        if self._built:  # while it is built, nobody has been told anything: `client_ready` tells each client
+            self._app.hub.broadcast("warning", {"threadId": None, "message": message})
 
 
 class PictureAccess:

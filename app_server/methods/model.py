@@ -6,7 +6,13 @@ from typing import Any, Final
 
 from app_server.errors import InvalidRequest
 from app_server.methods.services import Context, Services
-from app_server.protocol.model import Model, ModelListParams, ModelProviderCapabilitiesReadParams, ReasoningEffortOption
+from app_server.protocol.model import (
+    Model,
+    ModelListParams,
+    ModelProviderCapabilitiesReadParams,
+    ModelProviderCapabilitiesReadResponse,
+    ReasoningEffortOption,
+)
 from app_server.providers.catalog import ModelEntry, default_model, list_models
 from app_server.rpc.registry import method
 from app_server.threads.paging import invalid_cursor, page_limit
@@ -35,7 +41,9 @@ async def model_list(ctx: Context, params: ModelListParams) -> dict[str, Any]:
 async def model_provider_capabilities_read(ctx: Context, params: ModelProviderCapabilitiesReadParams) -> dict[str, Any]:
     """What a new thread would be offered here and now: login, flags, provider and model included."""
     reason = no_pictures_reason(plan_here_and_now(ctx.services, ctx.session.client_name))
-    return {"imageGeneration": reason is None, "webSearch": False, "imageGenerationReason": reason}
+    return ModelProviderCapabilitiesReadResponse(
+        image_generation=reason is None, web_search=False, image_generation_reason=reason
+    ).wire()
 
 
 def plan_here_and_now(services: Services, originator: str) -> ToolPlan:

@@ -22,7 +22,7 @@ from app_server.extension_api.services import PictureRejected, Pictures
 from app_server.pictures.files import give_name
 from app_server.protocol.image import PICTURE_ROUTE
 from app_server.storage.base import BlobStore, StorageError
-from app_server.transport.websocket import HttpReply, HttpRequest
+from app_server.transport.http import HttpReply, HttpRequest
 
 KEY_FILE: Final = "picture_links.key"
 KEY_BYTES: Final = 32

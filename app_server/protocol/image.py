@@ -101,7 +101,7 @@ class ImageUrlParams(ImageKeyParams):
 
 
 class ImageUrlResponse(WireModel):
-    """A signed address at the port of the websocket; `path` is the part behind the authority, for clients on a tunnel."""
+    """A signed address at the port of the websocket; `path` is its part behind the authority, for tunnels."""
 
     url: str
     path: str

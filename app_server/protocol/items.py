@@ -285,3 +285,12 @@ class DynamicToolCallResponse(WireModel):
 
     content_items: tuple[DynamicToolCallOutputContentItem, ...]
     success: Bool
+
+
+class CommandExecutionOutputDeltaNotification(WireModel):
+    """`item/commandExecution/outputDelta`: the next piece of a command's output, as text."""
+
+    thread_id: str
+    turn_id: str
+    item_id: str
+    delta: str

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from app_server.protocol.base import Bool, Int, Params, WireModel
+from app_server.protocol.base import Bool, Int, Params, SparseModel, WireModel
 from app_server.protocol.paging import Page, PageParams
 from app_server.protocol.settings import CyberAccessProgram, ReasoningEffort
 
@@ -76,8 +76,10 @@ class ModelProviderCapabilitiesReadParams(Params):
     """None."""
 
 
-class ModelProviderCapabilitiesReadResponse(WireModel):
+class ModelProviderCapabilitiesReadResponse(SparseModel):
     """What a new thread is offered. `image_generation_reason` is ours: the first gate that says no to pictures."""
+
+    omit_when_none = frozenset({"image_generation_reason"})
 
     image_generation: Bool
     web_search: Bool

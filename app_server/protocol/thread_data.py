@@ -16,6 +16,7 @@ from app_server.protocol.settings import (
 from app_server.protocol.turn import Turn
 
 ThreadHistoryMode = Literal["legacy", "paginated"]
+ThreadGoalStatus = Literal["active", "paused", "blocked", "usageLimited", "budgetLimited", "complete"]
 ThreadActiveFlag = Literal["waitingOnApproval", "waitingOnUserInput"]
 SessionSourceName = Literal["cli", "vscode", "exec", "appServer", "unknown"]
 

@@ -1,7 +1,14 @@
 """Owns the notifications about a thread as a whole."""
 
-from app_server.protocol.base import WireModel
-from app_server.protocol.thread_data import Thread, ThreadSettings, ThreadStatus, ThreadTokenUsage
+from app_server.protocol.base import Int, WireModel
+from app_server.protocol.thread_data import (
+    Thread,
+    ThreadGoalStatus,
+    ThreadReadState,
+    ThreadSettings,
+    ThreadStatus,
+    ThreadTokenUsage,
+)
 
 
 class ThreadStartedNotification(WireModel):
@@ -61,3 +68,43 @@ class ThreadTokenUsageUpdatedNotification(WireModel):
     thread_id: str
     turn_id: str
     token_usage: ThreadTokenUsage
+
+
+class ThreadRevertedNotification(WireModel):
+    """`thread/reverted`: to every connection, after the reply of thread/revert."""
+
+    thread_id: str
+
+
+class ThreadGoal(WireModel):
+    """What a thread is for; times are Unix seconds."""
+
+    thread_id: str
+    objective: str
+    status: ThreadGoalStatus
+    token_budget: Int | None = None
+    tokens_used: Int
+    time_used_seconds: Int
+    created_at: Int
+    updated_at: Int
+
+
+class ThreadGoalUpdatedNotification(WireModel):
+    """`thread/goal/updated`: the goal was set or changed; `turn_id` is None where no turn did it."""
+
+    thread_id: str
+    turn_id: str | None = None
+    goal: ThreadGoal
+
+
+class ThreadGoalClearedNotification(WireModel):
+    """`thread/goal/cleared`: the thread has no goal any more."""
+
+    thread_id: str
+
+
+class ThreadReadStateChangedNotification(WireModel):
+    """`thread/readState/changed`: a turn answered, or a client marked the thread; experimental."""
+
+    thread_id: str
+    read_state: ThreadReadState

@@ -15,9 +15,8 @@ from app_server.protocol.settings import (
     ReasoningSummary,
 )
 from app_server.protocol.thread import ThreadSourceKind
+from app_server.protocol.thread_data import ThreadGoalStatus
 from app_server.protocol.turn import TurnEnvironmentParams
-
-ThreadGoalStatus = Literal["active", "paused", "blocked", "usageLimited", "budgetLimited", "complete"]
 
 
 class ThreadForkParams(Params):

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from app_server.ids import uuid7
 from app_server.providers.base import (
     Completed,
     ItemAdded,
@@ -28,11 +29,12 @@ from app_server.providers.responses_errors import FailureSource, quoted, respons
 class ResponseReader:
     """Reads one response; remembers only which item was added last, for deltas that do not name theirs."""
 
-    __slots__ = ("_last_item_id", "_source")
+    __slots__ = ("_last_item_id", "_made_ids", "_source")
 
     def __init__(self, source: FailureSource) -> None:
         self._source = source
         self._last_item_id = ""
+        self._made_ids: dict[Any, str] = {}
 
     def read(self, payload: bytes) -> ProviderEvent | None:
         """The event of one payload, or None. Raises UpstreamError when the payload tells of a failure."""
@@ -54,13 +56,23 @@ class ResponseReader:
         item = event.get("item")
         if not isinstance(item, dict):
             return None
-        self._last_item_id = str(item.get("id") or "")
-        return ItemAdded(item=item)
+        self._last_item_id = str(item.get("id") or self._made_id(event, item))
+        return ItemAdded(item={**item, "id": self._last_item_id})
+
+    def _made_id(self, event: dict[str, Any], item: dict[str, Any]) -> str:
+        """An id for an item whose server gave none: the same for its beginning and its end."""
+        place = event.get("output_index")
+        known = self._made_ids.get(place)
+        if known is None:
+            known = self._made_ids[place] = f"{item.get('type')}_{uuid7()}"
+        return known
 
     def item_done(self, event: dict[str, Any]) -> ProviderEvent | None:
         """`response.output_item.done`."""
         item = event.get("item")
-        return ItemDone(item=item) if isinstance(item, dict) else None
+        if not isinstance(item, dict):
+            return None
+        return ItemDone(item=item if item.get("id") else {**item, "id": self._made_id(event, item)})
 
     def part_added(self, event: dict[str, Any]) -> ProviderEvent | None:
         """`response.reasoning_summary_part.added`."""

@@ -15,11 +15,12 @@ from jsonrpcserver.request import Request as EngineRequest
 from jsonrpcserver.result import Error, Success
 from pydantic import BaseModel, ValidationError
 
-from app_server.errors import AppServerError, InternalError, InvalidRequest, RpcError, as_rpc_error
+from app_server.errors import AppServerError, InternalError, InvalidRequest, NotSupported, RpcError, as_rpc_error
 from app_server.observability.logging import get_logger
 from app_server.protocol.base import NoParams, WireModel, validation_error_message
 from app_server.protocol.jsonrpc import MISSING, Request, encode_error, encode_result
 from app_server.protocol.tables import experimental_use
+from app_server.protocol.unsupported import UNSUPPORTED
 from app_server.rpc.context import RequestContext
 from app_server.rpc.registry import MethodSpec
 
@@ -37,8 +38,7 @@ class Dispatcher(Generic[S]):
     async def dispatch(self, ctx: RequestContext[S], request: Request) -> tuple[bytes, bool]:
         """The encoded answer, and whether it is a good one."""
         if request.method not in self._table:
-            gated = not ctx.session.experimental_api and experimental_use(request.method, None) is not None
-            return _error(request, needs_capability(request.method) if gated else unknown_method(request.method)), False
+            return _error(request, not_served(request.method, ctx.session.experimental_api)), False
         _, outcome = await dispatch_request(
             self._table, ctx, EngineRequest(request.method, [request.params], request.id)
         )
@@ -91,6 +91,15 @@ def validated(spec: MethodSpec, params: Any, experimental_api: bool) -> BaseMode
 def needs_capability(used: str) -> InvalidRequest:
     """A method or param is for clients with the capability `experimentalApi` alone."""
     return InvalidRequest(f"{used} requires experimentalApi capability", data_code="experimentalApiRequired")
+
+
+def not_served(method: str, experimental_api: bool) -> RpcError:
+    """Why a method without a handler is not served: not for this client, not here, or not anywhere."""
+    if not experimental_api and experimental_use(method, None) is not None:
+        return needs_capability(method)
+    if (reason := UNSUPPORTED.get(method)) is not None:
+        return NotSupported(f"{method} is not supported yet: {reason}.")
+    return unknown_method(method)
 
 
 def unknown_method(method: str) -> InvalidRequest:

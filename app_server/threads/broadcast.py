@@ -24,7 +24,7 @@ class Audience(Protocol):
         ...
 
     def wanted_forms(self, thread_id: str, message_bytes: int, thumbnail_bytes: int) -> frozenset[str]:
-        """Kinds of forms that some subscriber takes, were the message so large with the picture or with a small copy."""
+        """Which forms some subscriber takes, were the message so large with the picture, or with a small copy."""
         ...
 
     def forget_thread(self, thread_id: str) -> None:

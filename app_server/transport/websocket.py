@@ -1,186 +1,69 @@
-"""The websocket listener: one JSON document per text message, and the few plain HTTP answers beside it.
+"""The websocket listener: one JSON document per text message, and the few plain HTTP answers beside it (`http.py`).
 
-    request ──▶ plan_answer (pure): what is refused, answered, routed or upgraded, and why
-                  Origin not allowed ─▶ 403, on everything       not GET ─▶ 405 (HEAD is fine for the probes)
-                  /healthz, /readyz  ─▶ 200, or 503 until ready   a signed route ─▶ its answer     not authorized ─▶ 401
-                  upgrade, any path  ─▶ 101                       a route ─▶ its answer     else ─▶ 400
+    serve_websocket   on a host and a port          accept   the same on any server of the library (`unix.py` uses it)
 
-It knows no method and no picture: routes are callbacks handed in. `bootstrap` calls `serve_websocket`. The `websockets`
-library is imported when a listener starts, not before.
+A connection lives until its peer, its callback, the listener or the gate ends it; the gate does when what let the
+visitor in was revoked. It knows no method and no picture. `commands/serve.py` calls it. The `websockets` library is
+imported when a listener starts, not before.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 import anyio
 
 from app_server.errors import ConfigurationError
+from app_server.transport.address import ListenAddress, is_loopback
 from app_server.transport.base import MAX_FRAME_BYTES, MessageStream, StreamClosed
+from app_server.transport.http import (
+    ANYBODY,
+    Gate,
+    HttpReply,
+    HttpRoutes,
+    ListenPolicy,
+    Routed,
+    Visitor,
+    answer_openly,
+    answer_visitor,
+    plain_headers,
+    refusal,
+)
 
 if TYPE_CHECKING:
     from websockets.asyncio.connection import Connection
-    from websockets.asyncio.server import ServerConnection
+    from websockets.asyncio.server import Server, ServerConnection
     from websockets.http11 import Request, Response
 
 OPEN_TIMEOUT_S = 10.0
 """A connection has to send its whole request, and to take a plain HTTP answer, within this time."""
 CLOSE_TIMEOUT_S = 3.0
 """A closing handshake, and the end of all connections when the listener stops, take no longer; then they are cut."""
+NORMAL: Final = (1000, "")
+REVOKED: Final = (1008, "the login of this connection was revoked")
+"""Close code (RFC 6455 §7.4.1: policy violation) and reason."""
 
-Authorize = Callable[[Mapping[str, str]], str | None]
-"""Looks at the request's headers (names in lower case); None lets the client in, a text is the reason of the 401."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpRequest:
-    """A GET request for a route. `path` is as sent, without the query; header names are in lower case."""
-
-    path: str
-    query: str
-    headers: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpReply:
-    """A route's whole answer; the connection is closed after it."""
-
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-
-
-HttpRoute = Callable[[HttpRequest], Awaitable[HttpReply]]
-HttpRoutes = Mapping[str, HttpRoute]
-"""Path prefix → callback; the longest prefix that fits wins. A route answers authorized GET requests only; a signed one
-answers all, and checks the signature in the address itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListenAddress:
-    """Where to serve: `stdio`, or a websocket on host and port (port 0: any free one)."""
-
-    scheme: Literal["stdio", "ws"]
-    host: str = ""
-    port: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.authority}"
-
-    @property
-    def authority(self) -> str:
-        """`host:port` as it stands in a URL; empty for stdio."""
-        if self.scheme == "stdio":
-            return ""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def parse_listen(text: str) -> ListenAddress:
-    """Read the value of `--listen`. Raises ConfigurationError with the forms that exist."""
-    if text == "stdio://":
-        return ListenAddress(scheme="stdio")
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    else:
-        if parts.scheme != "ws" or parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
-            host = None
-    if host is None or port is None:
-        raise ConfigurationError(
-            f'The listen address "{text}" is not known; write stdio:// or ws://HOST:PORT, for example ws://127.0.0.1:0.'
-        )
-    return ListenAddress(scheme="ws", host=host, port=port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a listener on `host`; a name other than localhost counts as no."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def listen_banner(address: ListenAddress) -> str:
-    """What a person (or a script that waits for the port) reads on stderr."""
-    return f"listening on {address} (ready: http://{address.authority}/readyz)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upgrade:
-    """Open a websocket."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Routed:
-    """Ask a route."""
-
-    route: HttpRoute
-    request: HttpRequest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListenPolicy:
-    """Who may connect, and what is answered beside the websocket."""
-
-    routes: HttpRoutes
-    ready: Callable[[], bool]
-    allowed_origins: frozenset[str] = frozenset()
-    authorize: Authorize | None = None
-    signed_routes: HttpRoutes = field(default_factory=dict)
-
-
-def plan_answer(
-    policy: ListenPolicy, method: str, target: str, headers: Mapping[str, str]
-) -> Upgrade | Routed | HttpReply:
-    """What a request gets. `headers` have lower-case names, repeated ones joined by commas."""
-    path, _, query = target.partition("?")
-    origin = headers.get("origin")
-    if origin is not None and origin not in policy.allowed_origins:
-        return HttpReply(status=403)
-    if path in ("/healthz", "/readyz") and method in ("GET", "HEAD"):
-        return HttpReply(status=200 if path == "/healthz" or policy.ready() else 503)
-    if method != "GET":
-        return HttpReply(status=405, headers={"Allow": "GET"})
-    asked = HttpRequest(path=path, query=query, headers=headers)
-    upgrade = _wants_upgrade(headers)
-    if not upgrade and (signed := _route(policy.signed_routes, path)) is not None:
-        return Routed(route=signed, request=asked)
-    if policy.authorize is not None and (reason := policy.authorize(headers)) is not None:
-        return HttpReply(status=401, headers={"WWW-Authenticate": "Bearer"}, body=f"{reason}\n".encode())
-    if upgrade:
-        return Upgrade()
-    if (route := _route(policy.routes, path)) is not None:
-        return Routed(route=route, request=asked)
-    return HttpReply(status=400, body=b"This address speaks websocket; connect to it with a websocket client.\n")
-
-
-def _route(routes: HttpRoutes, path: str) -> HttpRoute | None:
-    prefix = max((prefix for prefix in routes if path.startswith(prefix)), key=len, default=None)
-    return None if prefix is None else routes[prefix]
-
-
-def _wants_upgrade(headers: Mapping[str, str]) -> bool:
-    connection = {option.strip().lower() for option in headers.get("connection", "").split(",")}
-    return "upgrade" in connection and headers.get("upgrade", "").lower() == "websocket"
+OnConnection = Callable[[MessageStream], Awaitable[None]]
 
 
 class WebsocketStream:
     """A MessageStream over one open websocket. Binary messages are dropped, as the reference server does."""
 
-    def __init__(self, connection: Connection, *, close_timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+    def __init__(
+        self, connection: Connection, *, close_timeout_s: float = CLOSE_TIMEOUT_S, principal: str | None = None
+    ) -> None:
         from websockets.exceptions import ConnectionClosed
 
         self._connection, self._closed, self._close_timeout_s = connection, ConnectionClosed, close_timeout_s
+        self.farewell = NORMAL
+        """Close code and reason that `aclose` gives."""
+        self.principal = principal
+        """The name that the login at the listener gave; None where there was none."""
 
     @property
     def transport(self) -> str:
@@ -205,7 +88,7 @@ class WebsocketStream:
     async def aclose(self) -> None:
         """Ends within the close timeout, also when the peer neither reads nor answers."""
         with anyio.move_on_after(self._close_timeout_s, shield=True):
-            await self._connection.close()
+            await self._connection.close(*self.farewell)
         self.cut()
 
     def cut(self) -> None:
@@ -213,76 +96,127 @@ class WebsocketStream:
         self._connection.transport.abort()
 
 
+class _Reception:
+    """The library's callbacks: the answer to a request, and the life of an upgraded connection."""
+
+    def __init__(self, policy: ListenPolicy, on_connection: OnConnection, close_timeout_s: float) -> None:
+        self._policy, self._on_connection, self._close_timeout_s = policy, on_connection, close_timeout_s
+        self._admitted: WeakKeyDictionary[ServerConnection, Visitor] = WeakKeyDictionary()
+        self._live: dict[WebsocketStream, anyio.CancelScope] = {}
+
+    async def answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """What the request gets; None goes on with the upgrade."""
+        method = getattr(request, "method", "GET")  # older releases let nothing but GET come here
+        headers = plain_headers(request.headers.raw_items())
+        if (reply := answer_openly(self._policy, method, request.path, headers)) is not None:
+            return _response(await reply.route(reply.request) if isinstance(reply, Routed) else reply)
+        visitor = await self._policy.gate.admit(headers) if self._policy.gate is not None else ANYBODY
+        if isinstance(visitor, str):
+            return _response(refusal(visitor))
+        self._admitted[connection] = visitor
+        answer = answer_visitor(self._policy, request.path, headers)
+        if isinstance(answer, Routed):
+            answer = await answer.route(answer.request)
+        return _response(answer) if isinstance(answer, HttpReply) else None
+
+    async def handle(self, connection: ServerConnection) -> None:
+        """Hand an open websocket to its callback; close it when that returns or the visitor's login is revoked."""
+        visitor, gate = self._admitted[connection], self._policy.gate
+        stream = WebsocketStream(connection, close_timeout_s=self._close_timeout_s, principal=visitor.principal)
+        with anyio.CancelScope() as scope:
+
+            def revoked() -> None:
+                stream.farewell = REVOKED
+                scope.cancel()
+
+            self._live[stream] = scope
+            try:
+                with gate.watching(visitor, revoked) if gate is not None else nullcontext():
+                    await self._on_connection(stream)
+            finally:
+                await stream.aclose()
+                del self._live[stream]
+
+    def cut(self) -> None:
+        """Cancel every callback and drop its connection."""
+        for stream, scope in tuple(self._live.items()):
+            scope.cancel()
+            stream.cut()
+
+
+@asynccontextmanager
+async def accept(
+    open_server: Callable[..., Awaitable[Server]],
+    on_connection: OnConnection,
+    policy: ListenPolicy,
+    *,
+    max_frame_bytes: int = MAX_FRAME_BYTES,
+    close_timeout_s: float = CLOSE_TIMEOUT_S,
+) -> AsyncIterator[Server]:
+    """Take connections while the block runs. `open_server` is the library's `serve` or `unix_serve` with its place.
+
+    on_connection: runs once per websocket; when it returns, the websocket is closed. When the block ends, every stream
+        ends with StreamClosed and the callbacks have `close_timeout_s` to finish before they are cancelled.
+    """
+    reception = _Reception(policy, on_connection, close_timeout_s)
+    settings: dict[str, Any] = {
+        "process_request": reception.answer,
+        "compression": None,
+        "max_size": max_frame_bytes,
+        "open_timeout": OPEN_TIMEOUT_S,
+        "close_timeout": close_timeout_s,
+    }
+    server = await open_server(reception.handle, **settings)
+    try:
+        yield server
+    finally:
+        server.close()
+        with anyio.move_on_after(close_timeout_s, shield=True):
+            await server.wait_closed()
+        reception.cut()
+        with anyio.move_on_after(close_timeout_s, shield=True):
+            await server.wait_closed()
+
+
 @asynccontextmanager
 async def serve_websocket(
     host: str,
     port: int,
-    on_connection: Callable[[MessageStream], Awaitable[None]],
+    on_connection: OnConnection,
     *,
     routes: HttpRoutes,
     ready: Callable[[], bool],
     signed_routes: HttpRoutes | None = None,
     allowed_origins: frozenset[str] = frozenset(),
-    authorize: Authorize | None = None,
+    gate: Gate | None = None,
     max_frame_bytes: int = MAX_FRAME_BYTES,
     close_timeout_s: float = CLOSE_TIMEOUT_S,
 ) -> AsyncIterator[ListenAddress]:
-    """Listen while the block runs, and yield the bound address.
+    """Listen on a host and a port while the block runs (see `accept`), and yield the bound address.
 
-    on_connection: runs once per websocket; when it returns, the websocket is closed. When the block ends, every stream
-        ends with StreamClosed and the callbacks have `close_timeout_s` to finish before they are cancelled.
-    authorize: asked for upgrades and routes, not for the probes and the signed routes. Needed to listen beyond this
-        machine.
+    gate: asked for upgrades and routes, not for the probes and the signed routes. Needed to listen beyond this machine.
 
     Raises ConfigurationError when the address cannot be used.
     """
-    if authorize is None and not is_loopback(host):
+    if gate is None and not is_loopback(host):
         raise ConfigurationError(
-            f"Listening on {host} would let other machines in without a login; listen on 127.0.0.1 or set up a token."
+            f"Listening on {host} would let other machines in without a login; listen on 127.0.0.1, or ask for a "
+            "token with --ws-auth capability-token --ws-token-file FILE."
         )
     from websockets.asyncio.server import serve
 
     policy = ListenPolicy(
-        routes=routes,
-        ready=ready,
-        allowed_origins=allowed_origins,
-        authorize=authorize,
-        signed_routes=signed_routes or {},
+        routes=routes, ready=ready, allowed_origins=allowed_origins, gate=gate, signed_routes=signed_routes or {}
     )
-    live: dict[WebsocketStream, anyio.CancelScope] = {}
 
-    async def handle(connection: ServerConnection) -> None:
-        stream = WebsocketStream(connection, close_timeout_s=close_timeout_s)
-        with anyio.CancelScope() as scope:
-            live[stream] = scope
-            try:
-                await on_connection(stream)
-            finally:
-                await stream.aclose()
-                del live[stream]
+    async def open_server(handler: Callable[[ServerConnection], Awaitable[None]], **settings: Any) -> Server:
+        with _refusing(ListenAddress(scheme="ws", host=host, port=port)):
+            return await serve(handler, "127.0.0.1" if host == "localhost" else host, port, **settings)
 
-    with _refusing(ListenAddress(scheme="ws", host=host, port=port)):
-        server = await serve(
-            handle,
-            "127.0.0.1" if host == "localhost" else host,
-            port,
-            process_request=partial(_answer, policy),
-            compression=None,
-            max_size=max_frame_bytes,
-            open_timeout=OPEN_TIMEOUT_S,
-            close_timeout=close_timeout_s,
-        )
-    try:
+    async with accept(
+        open_server, on_connection, policy, max_frame_bytes=max_frame_bytes, close_timeout_s=close_timeout_s
+    ) as server:
         yield ListenAddress(scheme="ws", host=host, port=server.sockets[0].getsockname()[1])
-    finally:
-        server.close()
-        with anyio.move_on_after(close_timeout_s, shield=True):
-            await server.wait_closed()
-        for stream, scope in tuple(live.items()):
-            scope.cancel()
-            stream.cut()
-        with anyio.move_on_after(close_timeout_s, shield=True):
-            await server.wait_closed()
 
 
 @contextmanager
@@ -297,23 +231,6 @@ def _refusing(address: ListenAddress) -> Iterator[None]:
             f"The address {address} cannot be listened on ({cause.lower()}); "
             "choose another, or port 0 for any free one."
         ) from None
-
-
-async def _answer(policy: ListenPolicy, _connection: ServerConnection, request: Request) -> Response | None:
-    """The library's hook: None goes on with the upgrade."""
-    method = getattr(request, "method", "GET")  # older releases let nothing but GET come here
-    answer = plan_answer(policy, method, request.path, _plain_headers(request.headers.raw_items()))
-    if isinstance(answer, Routed):
-        answer = await answer.route(answer.request)
-    return _response(answer) if isinstance(answer, HttpReply) else None
-
-
-def _plain_headers(items: Iterable[tuple[str, str]]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for name, value in items:
-        key = name.lower()
-        headers[key] = f"{headers[key]}, {value}" if key in headers else value
-    return headers
 
 
 def _response(reply: HttpReply) -> Response:

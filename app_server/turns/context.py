@@ -132,7 +132,7 @@ class TurnSink(Protocol):
         ...
 
     def wanted_forms(self, message_bytes: int, thumbnail_bytes: int) -> frozenset[str]:
-        """Kinds of forms that some subscriber takes, were the message so large with the picture or with a small copy."""
+        """Which forms some subscriber takes, were the message so large with the picture, or with a small copy."""
         ...
 
     def next_handle(self) -> str:

@@ -39,14 +39,15 @@ async def finish(
     )
     try:
         checked = await pictures.check(_decode(item))
-    except PictureRejected as rejected:
+        ref, path = await _save(checked, thread_id=thread_id, item_id=item_id, pictures=pictures)
+    except (PictureRejected, OSError) as rejected:
+        kind = "saveFailed" if isinstance(rejected, OSError) else "invalidResponse"
         failed = shown.model_copy(
-            update={"status": "failed", "error": ImageGenerationError(type="invalidResponse", message=str(rejected))}
+            update={"status": "failed", "error": ImageGenerationError(type=kind, message=str(rejected))}
         )
         note = f"The hosted image tool returned no usable picture: {rejected}"
         await emitter.completed(failed, history=[message("developer", note)])
         return
-    ref, path = await _save(checked, thread_id=thread_id, item_id=item_id, pictures=pictures)
     handle = next_handle()
     done = shown.model_copy(
         update={

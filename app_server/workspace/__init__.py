@@ -1,1 +1,1 @@
-"""Files, commands and repositories of the user: what fs/*, command/exec and shell turns work on."""
+"""Files, commands and file search as clients ask for them, outside of any thread."""

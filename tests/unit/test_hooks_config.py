@@ -142,3 +142,15 @@ def test_a_broken_hooks_file_is_named(tmp_path: Path) -> None:
     assert hooks_of(tmp_path) == Hooks(
         warnings=(f"{path}: no hook of this file runs (it is not valid JSON); correct or remove it.",)
     )
+
+
+def test_the_hooks_of_the_readme_are_read_without_a_warning(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    text = readme.partition("```toml hooks\n")[2].partition("```")[0]
+    (tmp_path / "config.toml").write_text(text, encoding="utf-8")
+    found = hooks_of(tmp_path)
+    assert [(hook.event, hook.matcher) for hook in found.commands] == [
+        (HookEvent.PRE_TOOL_USE, "image_gen.imagegen"),
+        (HookEvent.POST_TOOL_USE, "imagegen|view_image"),
+    ]
+    assert (found.warnings, load_config(tmp_path, tmp_path).warnings) == ((), ())

@@ -8,13 +8,13 @@ import orjson
 import pytest
 
 from app_server.extension_api import HttpAnswer
-from extensions.image_generation.backends.answers import MAX_MESSAGE_CHARS, error_message, read_answer
-from extensions.image_generation.backends.base import BackendFailure, ImageResult, UsageLimit
-from tests.support.image_fakes import error_answer, picture_answer
+from extensions.image_generation.backends.answers import MAX_MESSAGE_CHARS, Answer, Link, error_message, read_answer
+from extensions.image_generation.backends.base import BackendFailure, ResultPicture, UsageLimit
+from tests.support.image_fakes import error_answer
 from tests.support.pictures import as_base64, png
 
 
-def test_the_first_picture_of_an_answer_is_read_with_all_that_is_said_of_it() -> None:
+def test_the_pictures_of_an_answer_are_read_in_order_with_all_that_is_said_of_them() -> None:
     answer = HttpAnswer(
         status=200,
         headers={"X-Request-Id": "req-1", "X-Codex-Imagegen-Request-Id": "gen-req"},
@@ -24,26 +24,40 @@ def test_the_first_picture_of_an_answer_is_read_with_all_that_is_said_of_it() ->
                 "background": "transparent",
                 "data": [
                     {"b64_json": f" {as_base64(png())}\n", "revised_prompt": "better", "generation_id": "gen-1"},
-                    {"b64_json": "ignored"},
+                    {"url": "https://x.test/a.png", "revised_prompt": "other"},
+                    {"url": f"data:image/png;base64,{as_base64(png())}"},
                 ],
+                "size": "1024x1024",
+                "quality": "high",
+                "output_format": "png",
                 "usage": {"total_tokens": 1},
             }
         ),
     )
-    assert read_answer(answer) == ImageResult(
-        data=png(), revised_prompt="better", background="transparent", generation_id="gen-1", request_id="gen-req"
+    assert read_answer(answer) == Answer(
+        pictures=(
+            ResultPicture(data=png(), revised_prompt="better", generation_id="gen-1"),
+            Link(url="https://x.test/a.png", revised_prompt="other"),
+            ResultPicture(data=png()),
+        ),
+        said={"background": "transparent", "size": "1024x1024", "quality": "high", "output_format": "png"},
+        request_id="gen-req",
     )
 
 
 def test_a_bare_answer_is_enough() -> None:
     answer = HttpAnswer(status=200, headers={}, body=orjson.dumps({"data": [{"b64_json": as_base64(b"x")}]}))
-    assert read_answer(answer) == ImageResult(data=b"x")
+    assert read_answer(answer) == Answer(pictures=(ResultPicture(data=b"x"),), said={}, request_id=None)
 
 
 def failure_of(answer: HttpAnswer) -> BackendFailure:
-    with pytest.raises(BackendFailure) as failure:
-        read_answer(answer)
-    return failure.value
+    """The failure of the whole answer, or that of its only picture."""
+    try:
+        (only,) = read_answer(answer).pictures
+    except BackendFailure as failure:
+        return failure
+    assert isinstance(only, BackendFailure)
+    return only
 
 
 @pytest.mark.parametrize(
@@ -55,10 +69,10 @@ def failure_of(answer: HttpAnswer) -> BackendFailure:
         (b'{"data": null}', "answered without the list `data`"),
         (b'{"data": []}', "answered, but returned no picture"),
         (b'{"data": ["x"]}', "answered, but returned no picture"),
-        (b'{"data": [{}]}', "returned a picture without `b64_json`"),
-        (b'{"data": [{"b64_json": ""}]}', "returned a picture without `b64_json`"),
-        (b'{"data": [{"b64_json": 7}]}', "returned a picture without `b64_json`"),
-        (b'{"data": [{"url": "https://x.test/a.png"}]}', "returned a link instead of the picture itself"),
+        (b'{"data": [{}]}', "returned a picture without `b64_json` and `url`"),
+        (b'{"data": [{"b64_json": ""}]}', "returned a picture without `b64_json` and `url`"),
+        (b'{"data": [{"b64_json": 7, "url": 7}]}', "returned a picture without `b64_json` and `url`"),
+        (b'{"data": [{"url": "data:image/png;base64,!"}]}', "returned a picture that is not valid base64"),
         (b'{"data": [{"b64_json": "!!!"}]}', "returned a picture that is not valid base64"),
         ('{"data": [{"b64_json": "é"}]}'.encode(), "returned a picture that is not valid base64"),
     ],
@@ -140,6 +154,12 @@ def test_a_refusal_has_a_kind_and_a_message(answer: HttpAnswer, kind: str, messa
         ({"retry_after": "2"}, 2000, "in 2 s"),
         ({"retry_after": "0.2", "Retry_After_Ms": "1500"}, 1500, "in 2 s"),
         ({"retry_after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None, "later"),
+        (
+            {"retry_after": "Wed, 21 Oct 2026 07:28:09 GMT", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"},
+            9000,
+            "in 9 s",
+        ),
+        ({"retry_after": "Wed, 21 Oct 2026 07:28:00 GMT", "Date": "Wed, 21 Oct 2026 07:28:09 GMT"}, 0, "in 1 s"),
         ({}, None, "later"),
     ],
 )
@@ -218,8 +238,3 @@ def test_the_message_of_a_body_is_found_and_capped(body: Any, message: str) -> N
     found = error_message(body if isinstance(body, bytes) else orjson.dumps(body))
     assert found == message
     assert len(found) <= MAX_MESSAGE_CHARS
-
-
-def test_no_bytes_and_no_prompt_stand_in_the_text_form_of_a_result() -> None:
-    result = read_answer(picture_answer(revised_prompt="a secret prompt"))
-    assert repr(result) == f"ImageResult({len(png())} bytes, background='opaque', request_id='req-1')"

@@ -45,12 +45,12 @@ def turn(output_schema: Any = None, **settings: Any) -> TurnContext:
 async def request_of(ctx: TurnContext, model: ModelFacts | None = None) -> ModelRequest:
     scope = image_scope(Path("/w"), **({"model": model} if model else {}))
     moment = Moment(scope=scope, provider=cast("ModelProvider", None), executors=())  # building asks no provider
-    return await build_request(ctx, moment, plan_tools((), scope), [MESSAGE], NoUrls())
+    return await build_request(ctx, moment, plan_tools((), scope), [MESSAGE], NoUrls(), window=0)
 
 
 async def test_a_request_as_a_whole() -> None:
     ctx = turn()
-    metadata = turn_metadata(ctx)
+    metadata = turn_metadata(ctx, "turn")
     assert await request_of(ctx) == ModelRequest(
         model="gpt-x",
         input=[MESSAGE],
@@ -111,7 +111,7 @@ async def test_what_changes_from_turn_to_turn_is_no_part_of_the_prompt() -> None
 
 
 def test_the_metadata_is_a_small_json_object_in_ascii() -> None:
-    text = turn_metadata(turn(sandbox={"type": "dangerFullAccess"}))
+    text = turn_metadata(turn(sandbox={"type": "dangerFullAccess"}), "turn")
     assert text.isascii()
     assert orjson.loads(text) == {
         "session_id": "thread-1",
