@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint types check format clean
+.PHONY: help setup demo serve test eval lint types check format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ serve: $(READY) ## serve on standard input and output, as clients start it
 
 test: $(READY) ## run the whole test suite
 	@$(BIN)/pytest
+
+eval: $(READY) ## compare both picture tools at a real provider; needs OPENAI_API_KEY and costs money: EVAL="--help"
+	@$(BIN)/python -m tests.evals.image_paths $(EVAL)
 
 lint: $(READY) ## check format and lint
 	@$(BIN)/ruff format --check .

@@ -63,9 +63,7 @@ class App:
         self.clock: Clock = clock or SystemClock()
         self.home = self.options.home or resolve_home(self.options.env)
         self.config: LoadedConfig = self.load_config(self.options.cwd)
-        server = self.config.config.server
-        inline = InlinePolicy(mode=server.inline_images, max_message_bytes=server.inline_images_max_mb * MIB)
-        self.hub: Hub[Services] = Hub(self.clock, inline)
+        self.hub: Hub[Services] = Hub(self.clock, self.inline_policy())
         self.http_base: str | None = None
         """`http://host:port` where HTTP requests come in, while there is such a listener."""
         self.draining = False
@@ -77,6 +75,11 @@ class App:
         """The settings as they stand for a folder, read anew."""
         chosen = self.options
         return load_config(self.home, cwd, chosen.overrides, chosen.enable, chosen.disable)
+
+    def inline_policy(self) -> InlinePolicy:
+        """What the settings say of picture bytes inside messages."""
+        server = self.config.config.server
+        return InlinePolicy(mode=server.inline_images, max_message_bytes=server.inline_images_max_mb * MIB)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[App]:

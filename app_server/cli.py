@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from app_server.commands.listener_options import VALUE_OPTIONS, add_listener_options
 from app_server.errors import AppServerError, first_cause
 
 EXIT_CONFIGURATION = 2
@@ -43,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         parents=[common],
         allow_abbrev=False,
         help="serve clients (the default)",
-        description="Serve clients: one on stdin and stdout, or any number on a websocket.",
+        description="Serve clients: one on stdin and stdout, or any number on websockets and unix sockets.",
     )
     serve.set_defaults(command="serve")
     for name, text in (
@@ -63,14 +64,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_common(parser: argparse.ArgumentParser, *, default: object) -> None:
+    add_listener_options(parser, default=default)
     options = parser.add_argument_group("server options")
-    options.add_argument(
-        "--listen",
-        metavar="ADDRESS",
-        default=default,
-        help="stdio:// (default) or ws://HOST:PORT; port 0 takes a free one, told on stderr",
-    )
-    options.add_argument("--stdio", action="store_true", default=default, help="the same as --listen stdio://")
     options.add_argument(
         "-c",
         "--config",
@@ -116,17 +111,18 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parsed, unknown = parser.parse_known_args([*first, *rest])
     if unknown and parsed.command in ("demo", "exec"):
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if slips := [word for word in unknown if word.startswith("--ws-")]:
+        parser.error(f"unrecognized arguments: {' '.join(word.partition('=')[0] for word in slips)}")
     if unknown:
         sys.stderr.write(f"app-server: ignored unknown options: {' '.join(unknown)[:300]}\n")
     for name in ("overrides", "enable", "disable"):
         setattr(parsed, name, list(getattr(parsed, name, None) or ()))
-    parsed.listen = getattr(parsed, "listen", None) or "stdio://"
     parsed.command = parsed.command or "serve"
     return parsed
 
 
 _COMMANDS = frozenset({"serve", "app-server", "features", "extensions", "demo", "exec"})
-_WITH_VALUE = frozenset({"--listen", "-c", "--config", "--enable", "--disable"})
+_WITH_VALUE = frozenset({"-c", "--config", "--enable", "--disable"}) | VALUE_OPTIONS
 
 
 def _known_command_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

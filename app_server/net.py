@@ -84,6 +84,13 @@ class Net:
             url, body, headers=headers, params=params, timeout_s=timeout_s, max_bytes=max_bytes, on_event=None
         )
 
+    async def post_form(self, url: str, fields: Mapping[str, str], *, timeout_s: float, max_bytes: int) -> HttpAnswer:
+        """POST `application/x-www-form-urlencoded` and read the whole answer, as `post_json`. Raises HttpFailure."""
+        form = Form(fields=fields)  # without a file it is sent urlencoded
+        return await self._post(
+            url, form, headers={}, params={}, timeout_s=timeout_s, max_bytes=max_bytes, on_event=None
+        )
+
     async def post_multipart(
         self,
         url: str,
@@ -110,7 +117,7 @@ class Net:
         max_bytes: int,
         on_event: TakeEvent,
     ) -> HttpAnswer:
-        """POST and hand over the `data` of each server-sent event of a good answer, whose `body` is then empty.
+        """POST and hand over the `data` of each event of a good answer until it is refused; the `body` is then empty.
 
         An answer that is no event stream comes whole, as from `post_json`. Raises HttpFailure.
         """
@@ -204,7 +211,8 @@ async def _read_events(response: httpx.Response, max_bytes: int, place: str, tak
     try:
         async for chunk in capped(response, max_bytes, place):
             for event in decoder.feed(chunk):
-                await take(event)
+                if not await take(event):
+                    return
     except SseTooLarge:
         raise too_large(max_bytes, place) from None
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import httpx
 
-TakeEvent = Callable[[bytes], Awaitable[None]]
-"""Gets the `data` of each server-sent event, in order; the next one is read when it returns."""
+TakeEvent = Callable[[bytes], Awaitable[bool]]
+"""Gets the `data` of each server-sent event, in order; True: the next one is read, False: the stream is left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

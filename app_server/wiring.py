@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
+from app_server.auth.browser_login import BrowserLogins
 from app_server.auth.manager import AuthManager
 from app_server.auth.refresh import LoginRefresher
 from app_server.config.schema import ImageGenerationConfig
@@ -26,6 +28,7 @@ from app_server.hooks.tool_hooks import HookSetup
 from app_server.ids import parse_uuid, uuid7
 from app_server.methods import load_registry
 from app_server.methods.account import account_updated
+from app_server.methods.account_more import login_ended
 from app_server.methods.services import Services
 from app_server.net import Net
 from app_server.observability.logging import get_logger
@@ -36,6 +39,8 @@ from app_server.pictures.quota import MIB, sweep_daily
 from app_server.pictures.reading import PictureReader
 from app_server.pictures.store import FOLDER, PictureStore, Saving
 from app_server.providers.catalog import effective_context_window, model_facts
+from app_server.providers.fetched_catalog import FetchedModels
+from app_server.providers.limits import LastLimits
 from app_server.providers.registry import ProviderRegistry, ProviderWiring
 from app_server.rpc.connection import Core
 from app_server.rpc.dispatch import Dispatcher
@@ -45,6 +50,7 @@ from app_server.threads.live_thread import ThreadDeps
 from app_server.threads.manager import ThreadManager
 from app_server.tools.dynamic import DynamicTool, parse_dynamic_tools
 from app_server.turns.context import Moment, Settings
+from app_server.workspace.belongings import Workspace
 from features.registry import FEATURES
 from features.resolution import FeatureError, FeatureSet
 from features.runtime import RuntimeFeatures
@@ -60,6 +66,8 @@ class Wiring:
         self._app, self.storage, self.net = app, storage, Net()
         self.auth = AuthManager(app.home, app.options.env, app.clock)
         self.refresher = LoginRefresher(self.auth, self.net, app.clock, app.options.env, app.hub.clients)
+        self.logins = BrowserLogins(self.auth, self.net, app.clock, app.options.env, tasks, self._login_ended)
+        self.limits = LastLimits()
         self.extension_warnings: list[str] = []
         self._built = False
         found = discover(app.options.extensions)
@@ -67,7 +75,7 @@ class Wiring:
             self.features = RuntimeFeatures((*FEATURES, *feature_specs(found)), app.config.feature_layers)
         except FeatureError as error:
             raise ConfigurationError(str(error)) from error
-        hooks = read_hooks(app.config, app.home, app.options.cwd)
+        self.hooks = hooks = read_hooks(app.config, app.home, app.options.cwd)
         self.config_warnings = (*config_warnings(app.config.warnings, self.features.current()), *hooks.warnings)
         self.providers = ProviderRegistry(app.config.config, self._provider_wiring())
         images = app.config.config.image_generation
@@ -86,6 +94,7 @@ class Wiring:
             features=lambda settings: self.features.for_thread(settings.project_features, settings.features),
         )
         ephemeral = open_storage("memory:", app.home)
+        self.workspace = Workspace(env=app.options.env, cwd=app.options.cwd, tasks=tasks)
         self.threads = ThreadManager(storage, ephemeral, deps, tasks)
         self.gallery = Gallery(storage.log, storage.blobs, self.threads.note, ephemeral=ephemeral.log)
         if images.retention_days:
@@ -98,6 +107,7 @@ class Wiring:
             client=self.net.client,
             credentials=self.refresher.login_for,
             chatgpt_login=lambda: self.auth.snapshot().is_chatgpt,
+            heard_limits=self.limits.heard,
             env=self._app.options.env,
             clock=self._app.clock,
         )
@@ -129,11 +139,18 @@ class Wiring:
             cwd=app.options.cwd,
             clock=app.clock,
             hub=app.hub,
-            config=app.config,
+            current_config=lambda: app.config,
             load_config=app.load_config,
+            reload_config=self.reload_config,
+            config_lock=anyio.Lock(),
+            hooks=self.hooks,
             features=self.features,
             providers=self.providers,
             auth=self.auth,
+            refresher=self.refresher,
+            logins=self.logins,
+            limits=self.limits,
+            fetched_models=FetchedModels(self.providers, self.auth, self.net.client, app.clock),
             pictures=self.pictures,
             gallery=self.gallery,
             picture_reader=PictureReader(self.pictures),
@@ -141,6 +158,7 @@ class Wiring:
             http_base=lambda: app.http_base,
             extensions=self.extensions,
             threads=self.threads,
+            workspace=self.workspace,
             moment=self.moment,
         )
 
@@ -150,6 +168,15 @@ class Wiring:
         url = app.options.storage_url or f"file:{app.home}"
         installation_id = await anyio.to_thread.run_sync(read_installation_id, app.home)
         return cls(app, open_storage(url, app.home), installation_id, tasks)
+
+    async def reload_config(self) -> None:
+        """Follow the settings as they stand now. Raises ConfigurationError; the old ones count on then."""
+        app = self._app
+        app.config = await anyio.to_thread.run_sync(app.load_config, app.options.cwd)
+        app.hub.inline = app.inline_policy()
+        self.features.reload(app.config.feature_layers)
+        self.providers.reload(app.config.config)
+        self.host.registry(self.features.current())  # loads an extension whose gate opens now
 
     async def aclose(self) -> None:
         """Interrupt turns, flush storage, close connections upstream."""
@@ -204,6 +231,9 @@ class Wiring:
         """What a new client is told of a ChatGPT login; None without one."""
         auth = self.auth.snapshot()
         return account_updated(auth.mode, auth.plan) if auth.is_chatgpt else None
+
+    def _login_ended(self, login_id: str, why: str | None) -> None:
+        login_ended(self.core.services, login_id, why)
 
     def _extension_warning(self, message: str) -> None:
         self.extension_warnings.append(message)

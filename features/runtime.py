@@ -17,7 +17,7 @@ _BELOW_PROJECT = frozenset({"default", "config.toml"})
 
 
 class RuntimeFeatures:
-    """Not thread-safe: used on the event loop only. `layers` are those of the start-up, low to high."""
+    """Not thread-safe: used on the event loop only. `layers` are those of the settings, low to high."""
 
     def __init__(self, specs: Iterable[FeatureSpec], layers: Iterable[FeatureLayer]) -> None:
         self._specs, self._layers = tuple(specs), tuple(layers)
@@ -32,6 +32,11 @@ class RuntimeFeatures:
     def enable(self, values: Mapping[str, bool]) -> None:
         """Switch flags for the running process; counts for every thread from its next turn on."""
         self._runtime.update(values)
+        self._known.clear()
+
+    def reload(self, layers: Iterable[FeatureLayer]) -> None:
+        """The start-up layers as the settings have them now; what clients switched stays above them."""
+        self._layers = tuple(layers)
         self._known.clear()
 
     def for_thread(self, project: Mapping[str, bool], own: Mapping[str, bool]) -> FeatureSet:

@@ -1,8 +1,8 @@
 """The login at a listener: a Gate over tokens that are read from a file again and again, so that one can be revoked.
 
-The file is read when the gate is made (what is wrong with it is told then), for every visitor who brings a token, and every
-`POLL_S`. Whoever came in with a token that is no longer in it is put out. A file that has gone or cannot be used any
-more lets nobody in and nobody stay. Made and run by `commands/serve.py`; what counts stands in `listener_tokens.py`.
+The file is read when the gate is made (what is wrong with it is told then), for every visitor who brings a token, and
+every `POLL_S`. Whoever came in with a token that is no longer in it is put out. A file that has gone or cannot be used
+any more lets nobody in and nobody stay. Made and run by `commands/serve.py`; `listener_tokens.py` says what counts.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@
     provider has experimental_bearer_token    → that
     provider has requires_openai_auth         → tokens handed over by the client, else auth.json,
                                                 else $OPENAI_API_KEY (built-in openai only: a custom one may be anybody)
+                                                else, at an address of its own: nothing; a gateway there may sign by
+                                                itself, and if it does not, its refusal is shown with what to do
     none of these                             → nothing is sent
 
 Everything is asked anew each time, so a login or logout, here or by another program, counts from the next request on.
@@ -15,6 +17,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from app_server.auth.base import AuthMode, Credentials, CredentialSource, login_headers, signed_headers
@@ -121,6 +124,12 @@ class AuthManager:
         write_auth(self.path, StoredAuth(mode=AuthMode.API_KEY, api_key=key))
         self._handed_over = None
 
+    def login_chatgpt(self, tokens: StoredTokens, now_ms: int) -> None:
+        """Store the tokens of a ChatGPT login. Raises `ConfigurationError` for an unwritable file."""
+        refreshed = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+        write_auth(self.path, StoredAuth(mode=AuthMode.CHATGPT, tokens=tokens, last_refresh=refreshed))
+        self._handed_over = None
+
     def login_tokens(
         self, access_token: str, account_id: str, plan: str | None = None, *, keeper: object | None = None
     ) -> None:
@@ -184,6 +193,8 @@ class AuthManager:
     def _without_login(self, provider: ProviderConfig) -> Credentials:
         if key := self._openai_key(provider):
             return Credentials(bearer=key, source=CredentialSource.ENVIRONMENT)
+        if provider.base_url is not None:
+            return Credentials()
         variable = f"set the environment variable {OPENAI_API_KEY}, or " if provider.id == "openai" else ""
         message = (
             f"The provider {provider.id} needs an OpenAI login; {variable}log in with account/login/start, "

@@ -80,7 +80,7 @@ def add_parser(
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("prompt", metavar="PROMPT", help="what to do; - reads it from stdin")
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to do; - or nothing reads it from stdin")
     parser.add_argument("--json", action="store_true", dest="as_json", help="print JSON lines instead of text")
     parser.add_argument(
         "--image", metavar="PATH", action="append", default=[], dest="images", help="attach a picture; may be repeated"
@@ -108,9 +108,10 @@ def read_request(args: argparse.Namespace, stdin: TextIO) -> ExecRequest:
     cwd = Path.cwd() / Path(args.folder or ".").expanduser()
     if not cwd.is_dir():
         raise ConfigurationError(f"-C: {cwd} is no folder; give the folder to work in.")
-    prompt = stdin.read() if args.prompt == "-" else args.prompt
+    from_stdin = args.prompt == "-" or (args.prompt is None and not stdin.isatty())
+    prompt = stdin.read() if from_stdin else args.prompt or ""
     if not prompt.strip():
-        raise ConfigurationError("The prompt is empty; give it as an argument, or on stdin with - in its place.")
+        raise ConfigurationError("The prompt is empty; give it as an argument, or on stdin.")
     images = tuple(Path.cwd() / Path(path).expanduser() for path in args.images)
     for path in images:
         if not path.is_file():

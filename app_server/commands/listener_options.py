@@ -26,7 +26,11 @@ _OF_MODE: Final = {
     SIGNED: ("ws_shared_secret_file", "ws_issuer", "ws_audience", "ws_max_clock_skew_seconds"),
 }
 _SINGLE: Final = (
-    ("--ws-token-file", "FILE", "capability-token: a file with the token, or lines of NAME TOKEN; read again on change"),
+    (
+        "--ws-token-file",
+        "FILE",
+        "capability-token: a file with the token, or lines of NAME TOKEN; changes count at once",
+    ),
     ("--ws-token-sha256", "HEX", "capability-token: the SHA-256 of the token, in place of a file"),
     ("--ws-shared-secret-file", "FILE", "signed-bearer-token: a file with the secret that signs JWTs (HS256)"),
     ("--ws-issuer", "NAME", "signed-bearer-token: the claim iss has to be this"),
@@ -126,16 +130,17 @@ def _capability(parsed: argparse.Namespace) -> Load:
     from app_server.auth.listener import read_capped
     from app_server.auth.listener_tokens import CapabilityTokens, read_token_file, read_token_sha256
 
-    file, digest = getattr(parsed, "ws_token_file", None), getattr(parsed, "ws_token_sha256", None)
-    if (file is None) == (digest is None):
-        raise ConfigurationError("--ws-auth capability-token needs either --ws-token-file or --ws-token-sha256.")
-    if digest is not None:
+    file: str | None = getattr(parsed, "ws_token_file", None)
+    digest: str | None = getattr(parsed, "ws_token_sha256", None)
+    if digest is not None and file is None:
         known = read_token_sha256(digest)
         return lambda: known
+    if digest is not None or file is None:
+        raise ConfigurationError("--ws-auth capability-token needs either --ws-token-file or --ws-token-sha256.")
     path = Path(file).expanduser().absolute()
 
     def load() -> CapabilityTokens:
-        return read_token_file(read_capped(path, "--ws-token-file").decode(errors="replace"), str(path))
+        return read_token_file(read_capped(path, "--ws-token-file").decode("utf-8-sig", errors="replace"), str(path))
 
     return load
 
@@ -144,10 +149,10 @@ def _signed(parsed: argparse.Namespace) -> Load:
     from app_server.auth.listener import read_capped
     from app_server.auth.listener_tokens import DEFAULT_SKEW_S, SignedRules, SignedTokens, read_shared_secret
 
-    file = getattr(parsed, "ws_shared_secret_file", None)
+    file: str | None = getattr(parsed, "ws_shared_secret_file", None)
     if file is None:
         raise ConfigurationError("--ws-auth signed-bearer-token needs --ws-shared-secret-file.")
-    skew = str(getattr(parsed, "ws_max_clock_skew_seconds", None) or DEFAULT_SKEW_S)
+    skew = getattr(parsed, "ws_max_clock_skew_seconds", None) or str(DEFAULT_SKEW_S)
     if not (skew.isascii() and skew.isdigit() and len(skew) <= 6):
         raise ConfigurationError("--ws-max-clock-skew-seconds needs a whole number of seconds, for example 30.")
     rules = SignedRules(

@@ -1,4 +1,4 @@
-"""`app-server serve`: the server itself, over stdio or a websocket, until its client or a signal ends it.
+"""`app-server serve`: the server itself, over stdio or at listeners, until its client or a signal ends it.
 
 stdin EOF, SIGTERM and SIGINT end it with status 0: turns are interrupted and closed, storage is flushed.
 A second signal ends it at once.
@@ -10,14 +10,19 @@ import argparse
 import os
 import signal
 import sys
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import anyio
 
 from app_server.bootstrap import App, Options
+from app_server.clock import SystemClock
+from app_server.commands.listener_options import ListenerOptions, listener_options
 from app_server.observability.logging import configure_logging, level_from_environment
 from app_server.protocol.image import PICTURE_ROUTE
+from app_server.transport.address import ListenAddress, control_socket, listen_banner
 from app_server.transport.stdio import StdioStream, claim_stdio
-from app_server.transport.websocket import ListenAddress, listen_banner, parse_listen, serve_websocket
+from app_server.transport.unix import serve_unix
+from app_server.transport.websocket import serve_websocket
 
 
 def options_from(parsed: argparse.Namespace) -> Options:
@@ -28,35 +33,56 @@ def options_from(parsed: argparse.Namespace) -> Options:
 def run(parsed: argparse.Namespace) -> int:
     """Serve; returns the exit status."""
     configure_logging(level_from_environment(os.environ))
-    address = parse_listen(parsed.listen)
+    options = listener_options(parsed, SystemClock())
     app = App(options_from(parsed))
-    anyio.run(_serve, app, address)
+    anyio.run(_serve, app, options)
     return 0
 
 
-async def _serve(app: App, address: ListenAddress) -> None:
+async def _serve(app: App, options: ListenerOptions) -> None:
     async with app.running(), anyio.create_task_group() as tasks:
         tasks.start_soon(_end_on_signal, tasks.cancel_scope)
-        if address.scheme == "stdio":
+        if options.addresses[0].scheme == "stdio":
             await app.serve(StdioStream(*claim_stdio()))
             tasks.cancel_scope.cancel()
         else:
-            await _listen(app, address)
+            if options.gate is not None:
+                tasks.start_soon(options.gate.run)
+            await _listen(app, options)
 
 
-async def _listen(app: App, address: ListenAddress) -> None:
-    async with serve_websocket(
+async def _listen(app: App, options: ListenerOptions) -> None:
+    async with AsyncExitStack() as listeners:
+        for address in options.addresses:
+            bound = await listeners.enter_async_context(_listener(app, address, options))
+            if bound.scheme == "ws" and app.http_base is None:
+                app.http_base = f"http://{bound.authority}"
+            sys.stderr.write(f"app-server: {listen_banner(bound)}\n")
+            sys.stderr.flush()
+        await anyio.sleep_forever()
+
+
+def _listener(app: App, address: ListenAddress, options: ListenerOptions) -> AbstractAsyncContextManager[ListenAddress]:
+    routes = {PICTURE_ROUTE: app.picture}
+    if address.scheme == "unix":
+        return serve_unix(
+            address.path or control_socket(app.home),
+            app.serve,
+            routes={},
+            signed_routes=routes,
+            ready=lambda: not app.draining,
+            allowed_origins=options.allowed_origins,
+        )
+    return serve_websocket(
         address.host,
         address.port,
         app.serve,
         routes={},
-        signed_routes={PICTURE_ROUTE: app.picture},
+        signed_routes=routes,
         ready=lambda: not app.draining,
-    ) as bound:
-        app.http_base = f"http://{bound.authority}"
-        sys.stderr.write(f"app-server: {listen_banner(bound)}\n")
-        sys.stderr.flush()
-        await anyio.sleep_forever()
+        allowed_origins=options.allowed_origins,
+        gate=options.gate,
+    )
 
 
 async def _end_on_signal(scope: anyio.CancelScope) -> None:

@@ -184,11 +184,12 @@ class Http(Protocol):
         params: Mapping[str, str],
         timeout_s: float,
         max_bytes: int,
-        on_event: Callable[[bytes], Awaitable[None]],
+        on_event: Callable[[bytes], Awaitable[bool]],
     ) -> HttpAnswer:
         """POST and hand over the `data` of each server-sent event of a good answer, whose `body` is then empty.
 
-        An answer that is no event stream comes whole. Raises HttpFailure."""
+        With False from `on_event` the rest is not read. An answer that is no event stream comes whole.
+        Raises HttpFailure."""
         ...
 
     async def fetch(self, url: str, *, max_bytes: int, timeout_s: float, allowed_host: str | None = None) -> HttpAnswer:

@@ -9,10 +9,17 @@ from app_server.rpc.registry import MethodSpec, collect
 
 FAMILIES = (
     "account",
+    "account_more",
+    "command",
     "config",
+    "config_write",
     "feature",
+    "fs",
+    "host",
     "image",
+    "lists",
     "model",
+    "search",
     "thread",
     "thread_more",
     "thread_pages",

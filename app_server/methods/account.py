@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from app_server.auth.browser_login import CANCELED
+from app_server.config.schema import RESERVED_PROVIDERS
 from app_server.errors import NotSupported
 from app_server.methods.services import Context
 from app_server.protocol.account import (
     ApiKeyLoginAccountParams,
     CancelLoginAccountParams,
     ChatgptAuthTokensLoginAccountParams,
+    ChatgptLoginAccountParams,
     GetAccountParams,
     LoginAccountParams,
     LogoutAccountParams,
@@ -24,6 +27,8 @@ _PLANS = frozenset(get_args(PlanType))
 async def account_read(ctx: Context, params: GetAccountParams) -> dict[str, Any]:
     """Who is logged in, and whether the provider in use needs a login."""
     services = ctx.services
+    if params.refresh_token and services.auth.snapshot().mode == "chatgpt":
+        await services.refresher.refresh(RESERVED_PROVIDERS["openai"])  # where it fails, the login shown is the old one
     table = services.providers.table(services.config.config.model_provider)
     auth = services.auth.snapshot(table)
     account: dict[str, Any] | None = None
@@ -41,7 +46,7 @@ async def account_read(ctx: Context, params: GetAccountParams) -> dict[str, Any]
 
 @method("account/login/start", LoginAccountParams)
 async def account_login_start(ctx: Context, params: LoginAccountParams) -> dict[str, Any]:
-    """Log in with an API key, or with tokens that the client keeps; both at once."""
+    """Log in with an API key or tokens that the client keeps, both at once, or with ChatGPT in the user's browser."""
     auth = ctx.services.auth
     match params.root:
         case ApiKeyLoginAccountParams() as key:
@@ -52,10 +57,15 @@ async def account_login_start(ctx: Context, params: LoginAccountParams) -> dict[
                 tokens.access_token, tokens.chatgpt_account_id, tokens.chatgpt_plan_type, keeper=ctx.connection
             )
             kind = "chatgptAuthTokens"
+        case ChatgptLoginAccountParams():
+            login_id, auth_url = await ctx.services.logins.start(ctx.session.client_name)
+            return {"type": "chatgpt", "loginId": login_id, "authUrl": auth_url}
         case other:
             raise NotSupported(
-                f"Logging in by {other.type} is not supported by this server; use type apiKey or chatgptAuthTokens."
+                f"Logging in by {other.type} is not supported by this server; "
+                "use type apiKey, chatgpt or chatgptAuthTokens."
             )
+    ctx.services.limits.forget()
     completed = {"loginId": None, "success": True, "error": None, "onboardingEntrypoint": None}
     ctx.after_reply(lambda: ctx.services.hub.broadcast("account/login/completed", completed))
     ctx.after_reply(lambda: tell_account(ctx))
@@ -64,14 +74,20 @@ async def account_login_start(ctx: Context, params: LoginAccountParams) -> dict[
 
 @method("account/login/cancel", CancelLoginAccountParams)
 async def account_login_cancel(ctx: Context, params: CancelLoginAccountParams) -> dict[str, Any]:
-    """No login of this server takes time, so there is never one to cancel."""
-    return {"status": "notFound"}
+    """Stop waiting for the browser; `account/login/completed` follows the reply."""
+    login = ctx.services.logins.find(params.login_id)
+    if login is None:
+        return {"status": "notFound"}
+    login.decide(CANCELED)
+    ctx.after_reply(lambda: login.end(CANCELED))
+    return {"status": "canceled"}
 
 
 @method("account/logout", LogoutAccountParams)
 async def account_logout(ctx: Context, params: LogoutAccountParams | None) -> dict[str, Any]:
     """Forget the login, in memory and on disk."""
     ctx.services.auth.logout()
+    ctx.services.limits.forget()
     ctx.after_reply(lambda: tell_account(ctx))
     return {}
 

@@ -20,15 +20,14 @@ _HEADER_TABLES = frozenset({"http_headers", "query_params"})
 @method("config/read", ConfigReadParams)
 async def config_read(ctx: Context, params: ConfigReadParams) -> dict[str, Any]:
     """The settings in force, as a thread in `cwd` would see them, and the layer that each comes from."""
-    cwd = resolve_cwd(params.cwd, ctx.services)
-    loaded = ctx.services.load_config(cwd) if params.cwd else ctx.services.config
+    loaded = ctx.services.load_config(resolve_cwd(params.cwd, ctx.services))
     reply: dict[str, Any] = {
         "config": effective_config(loaded),
-        "origins": {key: _metadata(layer) for key, layer in loaded.origins.items()},
+        "origins": {key: layer_metadata(layer) for key, layer in loaded.origins.items()},
     }
     if params.include_layers:
         reply["layers"] = [
-            {**_metadata(layer), "config": hide_secrets(layer.values)} for layer in reversed(loaded.layers)
+            {**layer_metadata(layer), "config": hide_secrets(layer.values)} for layer in reversed(loaded.layers)
         ]
     return reply
 
@@ -48,6 +47,9 @@ def effective_config(loaded: LoadedConfig) -> dict[str, Any]:
     known["model_provider"] = config.model_provider
     known["approval_policy"] = raw.get("approval_policy") or config.approval_policy
     known["sandbox_mode"] = config.sandbox_mode
+    tools = known["tools"]
+    if isinstance(tools, Mapping) and not isinstance(tools.get("web_search", {}), Mapping):
+        known["tools"] = {**tools, "web_search": None}  # files may say true or false, the protocol a table or nothing
     return known
 
 
@@ -64,7 +66,8 @@ def hide_secrets(value: Any, key: str = "") -> Any:
     return value
 
 
-def _metadata(layer: ConfigLayer) -> dict[str, Any]:
+def layer_metadata(layer: ConfigLayer) -> dict[str, Any]:
+    """A layer as the protocol names it, with the version of its content."""
     match layer.origin:
         case LayerOrigin.USER:
             name: dict[str, Any] = {"type": "user", "file": str(layer.path), "profile": None}

@@ -29,9 +29,7 @@ from app_server.protocol.lists import (
     PermissionProfileListParams,
     PermissionProfileSummary,
     PluginInstalledParams,
-    PluginInstalledResponse,
     PluginListParams,
-    PluginListResponse,
     ProjectListParams,
     SkillErrorInfo,
     SkillMetadata,
@@ -45,7 +43,7 @@ from app_server.rpc.registry import method
 from app_server.threads.paging import page_limit
 from app_server.workspace.skills import find_skills
 
-_EMPTY_PAGE: Final = {"data": [], "nextCursor": None}
+_EMPTY_PAGE: Final[dict[str, Any]] = {"data": [], "nextCursor": None}
 _PROFILES: Final = (":read-only", ":workspace", ":danger-full-access")
 _EVENTS: Final[dict[HookEvent, HookEventName]] = {
     HookEvent.PRE_TOOL_USE: "preToolUse",
@@ -102,7 +100,7 @@ def _hook(hook: HookCommand, cwd: Path) -> HookMetadata:
         timeout_sec=math.ceil(hook.timeout_s),
         status_message=hook.status_message,
         source_path=str(path if path.is_absolute() else Path(cwd.anchor) / _FLAGS_FILE),
-        source=hook.source,  # type: ignore[arg-type]  # the hook's own words are the protocol's, but typed as text
+        source=hook.source,
         display_order=hook.order,
         enabled=True,
         is_managed=False,
@@ -149,15 +147,15 @@ async def app_list(ctx: Context, params: AppsListParams) -> dict[str, Any]:
 
 
 @method("plugin/list", PluginListParams)
-async def plugin_list(ctx: Context, params: PluginListParams) -> PluginListResponse:
+async def plugin_list(ctx: Context, params: PluginListParams) -> dict[str, Any]:
     """There are no marketplaces."""
-    return PluginListResponse(marketplaces=())
+    return {"marketplaces": [], "marketplaceLoadErrors": [], "featuredPluginIds": []}
 
 
 @method("plugin/installed", PluginInstalledParams)
-async def plugin_installed(ctx: Context, params: PluginInstalledParams) -> PluginInstalledResponse:
+async def plugin_installed(ctx: Context, params: PluginInstalledParams) -> dict[str, Any]:
     """There are no plugins."""
-    return PluginInstalledResponse(marketplaces=())
+    return {"marketplaces": [], "marketplaceLoadErrors": []}
 
 
 @method("project/list", ProjectListParams)
@@ -173,9 +171,7 @@ async def thread_section_list(ctx: Context, params: ThreadSectionListParams) -> 
 
 
 @method("thread/backgroundTerminals/list", ThreadBackgroundTerminalsListParams)
-async def thread_background_terminals_list(
-    ctx: Context, params: ThreadBackgroundTerminalsListParams
-) -> dict[str, Any]:
+async def thread_background_terminals_list(ctx: Context, params: ThreadBackgroundTerminalsListParams) -> dict[str, Any]:
     """No command of a turn outlives it. Raises InvalidRequest for a thread that is not loaded."""
     await ctx.services.threads.require(params.thread_id)
     return _EMPTY_PAGE

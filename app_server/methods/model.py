@@ -1,19 +1,32 @@
-"""model/list and modelProvider/capabilities/read."""
+"""model/list, modelProvider/list and modelProvider/capabilities/read."""
 
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import urlsplit
 
+from app_server.config.layers import LayerOrigin, LoadedConfig
+from app_server.config.merge import value_at
+from app_server.config.schema import RESERVED_PROVIDERS, ProviderConfig
 from app_server.errors import InvalidRequest
 from app_server.methods.services import Context, Services
 from app_server.protocol.model import (
+    CustomGatewayProviderSettings,
+    EnvironmentVariableGatewayAuth,
+    ModeGatewayAuth,
     Model,
     ModelListParams,
     ModelProviderCapabilitiesReadParams,
     ModelProviderCapabilitiesReadResponse,
+    ModelProviderListParams,
+    ModelProviderListResponse,
+    ModelProviderSummary,
+    NoneGatewayAuth,
+    OpenaiProviderSettings,
     ReasoningEffortOption,
 )
 from app_server.providers.catalog import ModelEntry, default_model, list_models
+from app_server.providers.fetched_catalog import merged
 from app_server.rpc.registry import method
 from app_server.threads.paging import invalid_cursor, page_limit
 from app_server.tools.hosted import STANDALONE_IMAGEGEN
@@ -26,15 +39,62 @@ HOSTED_TOOL: Final = "image_generation"
 
 @method("model/list", ModelListParams)
 async def model_list(ctx: Context, params: ModelListParams) -> dict[str, Any]:
-    """The catalogue for the provider in use; the cursor is the offset as a text."""
+    """The built-in catalogue, and what a ChatGPT login's own adds to it; the cursor is the offset as a text."""
     provider = params.model_provider or ctx.services.config.config.model_provider
-    entries = list_models(bool(params.include_hidden), provider_id=provider)
+    known = merged(await ctx.services.fetched_models.entries(provider), list_models(True, provider_id=provider))
+    entries = tuple(entry for entry in known if params.include_hidden or not entry.hidden)
     start = page_offset(params.cursor, len(entries))
     end = start + page_limit(params.limit, default=len(entries) or 1)
     return {
         "data": [_model(entry).wire() for entry in entries[start:end]],
         "nextCursor": str(end) if end < len(entries) else None,
     }
+
+
+@method("modelProvider/list", ModelProviderListParams)
+async def model_provider_list(ctx: Context, params: ModelProviderListParams | None) -> ModelProviderListResponse:
+    """The providers by name: those of the settings, and the built-in ones."""
+    services = ctx.services
+    config = services.config
+    tables = [services.providers.table(provider_id) for provider_id in services.providers.ids]
+    return ModelProviderListResponse(
+        data=tuple(_provider(table, editable=_is_users(config, table.id)) for table in tables),
+        default_provider_id=config.config.model_provider,
+        can_change_default=True,
+    )
+
+
+def _is_users(loaded: LoadedConfig, provider_id: str) -> bool:
+    """Whether the provider stands in the user's own file, which config/value/write changes."""
+    user = next(layer for layer in loaded.layers if layer.origin is LayerOrigin.USER)
+    return provider_id not in RESERVED_PROVIDERS and value_at(user.values, ("model_providers", provider_id)) is not None
+
+
+def _provider(table: ProviderConfig, *, editable: bool) -> ModelProviderSummary:
+    return ModelProviderSummary(
+        id=table.id,
+        name=table.name or table.id,
+        can_edit=editable,
+        base_url=shown_address(table.base_url),
+        settings=provider_settings(table),
+    )
+
+
+def shown_address(base_url: str | None) -> str | None:
+    """An address without user, password and query; None for one that has them: it may hold a secret."""
+    parts = urlsplit(base_url or "")
+    return None if "@" in parts.netloc or parts.query else base_url
+
+
+def provider_settings(table: ProviderConfig) -> OpenaiProviderSettings | CustomGatewayProviderSettings:
+    """How requests to the provider are signed, in the protocol's words; never a key."""
+    if table.id == "openai":
+        return OpenaiProviderSettings()
+    if table.env_key:
+        return CustomGatewayProviderSettings(auth=EnvironmentVariableGatewayAuth(env_key=table.env_key))
+    if table.experimental_bearer_token or table.requires_openai_auth or table.http_headers or table.env_http_headers:
+        return CustomGatewayProviderSettings(auth=ModeGatewayAuth())
+    return CustomGatewayProviderSettings(auth=NoneGatewayAuth())
 
 
 @method("modelProvider/capabilities/read", ModelProviderCapabilitiesReadParams)

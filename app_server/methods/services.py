@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import anyio
+
+from app_server.auth.browser_login import BrowserLogins
 from app_server.auth.manager import AuthManager
+from app_server.auth.refresh import LoginRefresher
 from app_server.clock import Clock
 from app_server.config.layers import LoadedConfig
 from app_server.extension_api.extension import ExtensionRegistry
 from app_server.extension_api.services import Pictures
+from app_server.hooks.config import Hooks
 from app_server.pictures.links import PictureLinks
 from app_server.pictures.listing import Gallery
 from app_server.pictures.reading import PictureReader
+from app_server.providers.fetched_catalog import FetchedModels
+from app_server.providers.limits import LastLimits
 from app_server.providers.registry import ProviderRegistry
 from app_server.rpc.context import RequestContext
 from app_server.rpc.hub import Hub
 from app_server.threads.manager import ThreadManager
 from app_server.turns.context import Moment, Settings
+from app_server.workspace.belongings import Workspace
 from features.resolution import FeatureSet
 from features.runtime import RuntimeFeatures
 
@@ -32,12 +40,21 @@ class Services:
     cwd: Path
     clock: Clock
     hub: Hub[Services]
-    config: LoadedConfig
+    current_config: Callable[[], LoadedConfig]
     load_config: Callable[[Path], LoadedConfig]
     """The settings as a thread in that folder sees them, read anew."""
+    reload_config: Callable[[], Awaitable[None]]
+    """Read the process's settings anew and follow them. Raises ConfigurationError; the old ones count on then."""
+    config_lock: anyio.Lock
+    """Held while the user's file is changed."""
+    hooks: Hooks
     features: RuntimeFeatures
     providers: ProviderRegistry
     auth: AuthManager
+    refresher: LoginRefresher
+    logins: BrowserLogins
+    limits: LastLimits
+    fetched_models: FetchedModels
     pictures: Pictures
     gallery: Gallery
     picture_reader: PictureReader
@@ -46,7 +63,13 @@ class Services:
     """`http://host:port` of the websocket listener, or None without one."""
     extensions: Callable[[FeatureSet], ExtensionRegistry]
     threads: ThreadManager
+    workspace: Workspace
     moment: Callable[[str, str, Settings, str], Moment]
+
+    @property
+    def config(self) -> LoadedConfig:
+        """The process's settings as of now."""
+        return self.current_config()
 
 
 Context: TypeAlias = RequestContext[Services]

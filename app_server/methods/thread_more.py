@@ -24,6 +24,7 @@ from app_server.protocol.thread_more import (
     ThreadShellCommandParams,
     UncommittedChangesReviewTarget,
 )
+from app_server.rpc.quirks import turn_gap_s
 from app_server.rpc.registry import method
 from app_server.storage import records as kinds
 from app_server.storage.base import Record, ThreadQuery
@@ -175,7 +176,7 @@ async def _begin(ctx: Context, thread_id: str, work: Work) -> LiveThread:
     """Start a turn of its own kind behind the reply."""
     live = await ctx.services.threads.require(thread_id)
     turn = live.start_work(work)
-    ctx.after_reply(lambda: ctx.services.threads.run(live, turn))
+    ctx.after_reply(lambda: ctx.services.threads.run(live, turn, after_s=turn_gap_s(ctx.session)))
     return live
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from app_server.errors import InvalidRequest
 from app_server.methods.services import Context
 from app_server.protocol.turn import TurnInterruptParams, TurnStartParams, TurnSteerParams
+from app_server.rpc.quirks import turn_gap_s
 from app_server.rpc.registry import method
 from app_server.threads.live_thread import LiveThread
 from app_server.turns.attempts import turn_error
@@ -31,7 +32,7 @@ async def turn_start(ctx: Context, params: TurnStartParams) -> dict[str, Any]:
         await live.settled()  # it is just ending: the words begin a turn of their own
         live = await services.threads.require(params.thread_id)
     turn = await live.start_turn(message, params)
-    ctx.after_reply(lambda: services.threads.run(live, turn))
+    ctx.after_reply(lambda: services.threads.run(live, turn, after_s=turn_gap_s(ctx.session)))
     return {"turn": turn.wire()}
 
 

@@ -62,8 +62,8 @@ def limits_of(detail: str) -> DetailLimits:
 def fitted_size(size: Size, limits: DetailLimits) -> Size:
     """The largest size within the limits, of the same shape; a picture within them keeps its own.
 
-    First the longest edge. Then, if there are too many patches: the largest grid of whole patches of the picture's shape
-    and within the limit; the tighter side of it is met exactly, the other is rounded up.
+    First the longest edge. Then, if there are too many patches: the largest grid of whole patches of the picture's
+    shape and within the limit; the tighter side of it is met exactly, the other is rounded up.
     """
     width, height = size
     if max(size) > limits.edge_px:

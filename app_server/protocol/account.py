@@ -3,7 +3,7 @@
 Every way to log in is read here; which of them this server offers is the handler's to say.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, RootModel
 
@@ -251,6 +251,23 @@ class RateLimitSnapshot(WireModel):
     spend_control_reached: Bool | None = None
     plan_type: PlanType | None = None
     rate_limit_reached_type: RateLimitReachedType | None = None
+
+
+class GetAccountRateLimitsParams(NoParams):
+    """What the client can show; this server asks nobody for limits, so neither changes anything."""
+
+    exclude_reset_credit_details: Flag = False
+    supports_luna_reserve: Flag = False
+
+
+class GetAccountRateLimitsResponse(WireModel):
+    """The limits by their id; `rate_limits` is the main one."""
+
+    account_id: str | None = None
+    ordinary_usage_allowed: Bool | None = None
+    rate_limit_upsell: Any = None
+    rate_limits: RateLimitSnapshot
+    rate_limits_by_limit_id: dict[str, RateLimitSnapshot] | None = None
 
 
 class AccountRateLimitsUpdatedNotification(WireModel):

@@ -93,7 +93,7 @@ class FsWatchParams(Params):
 
 
 class FsWatchResponse(WireModel):
-    """The path with its symbolic links resolved; `fs/changed` speaks of that one."""
+    """The path as it was asked for; `fs/changed` speaks of it and of its children in these words."""
 
     path: str
 

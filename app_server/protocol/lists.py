@@ -1,13 +1,13 @@
 """Owns the lists that clients ask for at their start: skills, hooks, and what this server has none of or a fixed few.
 
-Rows of lists that are always empty here are not modelled: their shape is the schema's business.
+Replies that are always empty here are not modelled: `methods/lists.py` says them.
 """
 
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from app_server.protocol.base import Bool, Flag, Int, JsonObject, JsonObjects, NoParams, Params, SparseModel, WireModel
+from app_server.protocol.base import Bool, Flag, Int, JsonObject, NoParams, Params, SparseModel, WireModel
 from app_server.protocol.hooks import HookEventName, HookSource
 from app_server.protocol.paging import Page, PageParams, SortDirection
 from app_server.protocol.settings import ReasoningEffort
@@ -26,13 +26,12 @@ class SkillsListParams(Params):
 
 
 class SkillMetadata(SparseModel):
-    omit_when_none = frozenset({"short_description", "interface", "dependencies"})
+    omit_when_none = frozenset({"short_description", "interface"})
 
     name: str
     description: str
     short_description: str | None = None
     interface: JsonObject | None = None
-    dependencies: JsonObject | None = None
     path: str
     scope: SkillScope
     enabled: Bool
@@ -110,17 +109,9 @@ class ListMcpServerStatusParams(PageParams):
     thread_id: str | None = None
 
 
-class ListMcpServerStatusResponse(Page):
-    data: JsonObjects
-
-
 class AppsListParams(PageParams):
     thread_id: str | None = None
     force_refetch: Flag = False
-
-
-class AppsListResponse(Page):
-    data: JsonObjects
 
 
 class PluginListParams(Params):
@@ -131,20 +122,9 @@ class PluginListParams(Params):
     ) = None
 
 
-class PluginListResponse(WireModel):
-    marketplaces: JsonObjects
-    marketplace_load_errors: JsonObjects = ()
-    featured_plugin_ids: tuple[str, ...] = ()
-
-
 class PluginInstalledParams(Params):
     cwds: tuple[str, ...] | None = None
     install_suggestion_plugin_names: tuple[str, ...] | None = None
-
-
-class PluginInstalledResponse(WireModel):
-    marketplaces: JsonObjects
-    marketplace_load_errors: JsonObjects = ()
 
 
 class PermissionProfileListParams(PageParams):
@@ -182,25 +162,13 @@ class ThreadBackgroundTerminalsListParams(PageParams):
     thread_id: str
 
 
-class ThreadBackgroundTerminalsListResponse(Page):
-    data: JsonObjects
-
-
 class ProjectListParams(PageParams):
     sort_key: Literal["position", "recencyAt"] | None = None
     sort_direction: SortDirection | None = None
 
 
-class ProjectListResponse(Page):
-    data: JsonObjects
-
-
 class ThreadSectionListParams(PageParams):
     """A page of the sections of the thread list."""
-
-
-class ThreadSectionListResponse(Page):
-    data: JsonObjects
 
 
 class BedrockCheckGovCloudRequirementsParams(NoParams):

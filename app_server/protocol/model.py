@@ -1,8 +1,10 @@
-"""Owns model/list and modelProvider/capabilities/read."""
+"""Owns model/list, modelProvider/list and modelProvider/capabilities/read."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from app_server.protocol.base import Bool, Int, Params, SparseModel, WireModel
+from pydantic import Field
+
+from app_server.protocol.base import Bool, Int, NoParams, Params, SparseModel, WireModel
 from app_server.protocol.paging import Page, PageParams
 from app_server.protocol.settings import CyberAccessProgram, ReasoningEffort
 
@@ -70,6 +72,51 @@ class ModelListParams(PageParams):
 
 class ModelListResponse(Page):
     data: tuple[Model, ...]
+
+
+class ModelProviderListParams(NoParams):
+    """None."""
+
+
+class NoneGatewayAuth(WireModel):
+    mode: Literal["none"] = "none"
+
+
+class EnvironmentVariableGatewayAuth(WireModel):
+    mode: Literal["environmentVariable"] = "environmentVariable"
+    env_key: str
+
+
+class ModeGatewayAuth(WireModel):
+    """Signed by something that a form of a client cannot show: a login, a header, a token in the settings."""
+
+    mode: Literal["externallyConfigured"] = "externallyConfigured"
+    env_key: str | None = None
+
+
+class OpenaiProviderSettings(WireModel):
+    type: Literal["openai"] = "openai"
+
+
+class CustomGatewayProviderSettings(WireModel):
+    type: Literal["customGateway"] = "customGateway"
+    auth: Annotated[NoneGatewayAuth | EnvironmentVariableGatewayAuth | ModeGatewayAuth, Field(discriminator="mode")]
+
+
+class ModelProviderSummary(WireModel):
+    """One provider. `base_url` is null where it is not fixed, or holds what must not be shown."""
+
+    id: str
+    name: str
+    can_edit: Bool
+    base_url: str | None = None
+    settings: Annotated[OpenaiProviderSettings | CustomGatewayProviderSettings, Field(discriminator="type")]
+
+
+class ModelProviderListResponse(WireModel):
+    data: tuple[ModelProviderSummary, ...]
+    default_provider_id: str
+    can_change_default: Bool
 
 
 class ModelProviderCapabilitiesReadParams(Params):

@@ -15,6 +15,8 @@ from app_server.protocol.account import (
     ChatgptAuthTokensRefreshParams,
 )
 from app_server.protocol.base import WireModel
+from app_server.protocol.command import CommandExecOutputDeltaNotification
+from app_server.protocol.fs import FsChangedNotification
 from app_server.protocol.hooks import HookCompletedNotification, HookStartedNotification
 from app_server.protocol.items import (
     AgentMessageDeltaNotification,
@@ -31,6 +33,10 @@ from app_server.protocol.notices import (
     DeprecationNoticeNotification,
     ServerRequestResolvedNotification,
     WarningNotification,
+)
+from app_server.protocol.search import (
+    FuzzyFileSearchSessionCompletedNotification,
+    FuzzyFileSearchSessionUpdatedNotification,
 )
 from app_server.protocol.thread_events import (
     ThreadArchivedNotification,
@@ -84,6 +90,10 @@ NOTIFICATIONS: Final[Mapping[str, type[WireModel]]] = MappingProxyType(
         "configWarning": ConfigWarningNotification,
         "deprecationNotice": DeprecationNoticeNotification,
         "serverRequest/resolved": ServerRequestResolvedNotification,
+        "fs/changed": FsChangedNotification,
+        "command/exec/outputDelta": CommandExecOutputDeltaNotification,
+        "fuzzyFileSearch/sessionUpdated": FuzzyFileSearchSessionUpdatedNotification,
+        "fuzzyFileSearch/sessionCompleted": FuzzyFileSearchSessionCompletedNotification,
     }
 )
 """What the server tells clients: method → shape of its params."""

@@ -1,7 +1,7 @@
 """Owns the methods of the protocol that this server knows and does not do, each with its reason.
 
-`rpc/dispatch.py` answers them with `NotSupported`, so that a client can tell "not here" from a slip in the name. A method
-that gets a handler leaves this table: `tests/conformance/test_manifest.py` holds table, registry and schema together.
+`rpc/dispatch.py` answers them with `NotSupported`, so that a client can tell "not here" from a slip in the name. A
+method that gets a handler leaves the table: `tests/conformance/test_manifest.py` holds it and the schema together.
 """
 
 from collections.abc import Iterable, Mapping
@@ -57,7 +57,6 @@ UNSUPPORTED: Final[Mapping[str, str]] = MappingProxyType(
                 "no command of a turn outlives it",
                 "thread/backgroundTerminals/clean thread/backgroundTerminals/terminate",
             ),
-            _rows("the texts of threads are not indexed; use thread/list with searchTerm", "thread/search"),
             _rows("the texts of threads are not indexed; use thread/items/list", "thread/searchOccurrences"),
             _rows("one item cannot be read alone; use thread/items/list", "thread/items/read thread/timeline/list"),
             _rows(
@@ -91,13 +90,13 @@ UNSUPPORTED: Final[Mapping[str, str]] = MappingProxyType(
                 "remoteControl/pairing/status remoteControl/client/list remoteControl/client/revoke",
             ),
             _rows("it exists in the protocol to test clients", "mock/experimentalMethod"),
-            _rows("threads run on this machine alone", "environment/add environment/info environment/status"),
+            _rows("threads run on this machine alone", "environment/add environment/status"),
             _rows(
                 "there are no MCP servers",
                 "mcpServer/oauth/login config/mcpServer/reload mcpServer/resource/read mcpServer/event/stream/start "
                 "mcpServer/event/stream/stop mcpServer/tool/call",
             ),
-            _rows("there is no sandbox to set up", "windowsSandbox/setupStart windowsSandbox/readiness"),
+            _rows("there is no sandbox to set up", "windowsSandbox/setupStart"),
             _rows(
                 "models of Amazon Bedrock and Google Cloud are not reached by logins of their own; write a table "
                 "[model_providers.<id>] for a gateway to them",
@@ -110,7 +109,6 @@ UNSUPPORTED: Final[Mapping[str, str]] = MappingProxyType(
                 "account/workspaceMessages/read account/sendAddCreditsNudgeEmail",
             ),
             _rows("nothing is sent to anybody; write an issue of the project", "feedback/upload feedback/save"),
-            _rows("the log on stderr tells how the server is", "server/diagnostics"),
             _rows(
                 "processes are started with command/exec",
                 "process/spawn process/writeStdin process/kill process/resizePty",

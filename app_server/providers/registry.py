@@ -22,7 +22,7 @@ import httpx
 from app_server.clock import Clock
 from app_server.config.schema import OPENAI_API_KEY, RESERVED_PROVIDERS, Config, ProviderConfig, openai_base_url
 from app_server.errors import ConfigurationError
-from app_server.providers.base import Credentials, ModelProvider, ProviderFacts
+from app_server.providers.base import Credentials, ModelProvider, ProviderFacts, RateLimits
 from app_server.providers.offline import OfflineProvider
 from app_server.providers.responses_api import USER_AGENT, ResponsesProvider, ResponsesSettings
 
@@ -37,6 +37,8 @@ class ProviderWiring:
     chatgpt_login: Callable[[], bool]
     """Whether the OpenAI login of this moment is ChatGPT's."""
     env: Mapping[str, str] = field(repr=False)
+    heard_limits: Callable[[RateLimits], None] = lambda limits: None
+    """Told the limits of every answer of every provider."""
     user_agent: str = USER_AGENT
     clock: Clock | None = None
 
@@ -60,6 +62,12 @@ class ProviderRegistry:
         self._config, self._wiring = config, wiring
         self._tables: Mapping[str, ProviderConfig] = MappingProxyType({**config.model_providers, **RESERVED_PROVIDERS})
         self._made: dict[str, ModelProvider] = {}
+
+    def reload(self, config: Config) -> None:
+        """Follow changed settings: every provider is made anew when it is next asked for; running streams go on."""
+        self._config = config
+        self._tables = MappingProxyType({**config.model_providers, **RESERVED_PROVIDERS})
+        self._made = {}
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -158,6 +166,7 @@ def _responses_provider(table: ProviderConfig, config: Config, wiring: ProviderW
         stream_idle_timeout_s=table.stream_idle_timeout_ms / 1000,
         login_hint=lambda: login_hint(table, chatgpt_login=wiring.chatgpt_login()),
         user_agent=wiring.user_agent,
+        heard_limits=wiring.heard_limits,
     )
     return ResponsesProvider(provider_facts(table), settings, wiring.credentials(table), wiring.client, wiring.clock)
 

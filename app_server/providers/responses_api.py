@@ -24,6 +24,7 @@ from app_server.providers.base import (
     ModelRequest,
     ProviderEvent,
     ProviderFacts,
+    RateLimits,
     RenewableCredentials,
     UpstreamError,
 )
@@ -74,6 +75,8 @@ class ResponsesSettings:
     max_event_bytes: int = MAX_EVENT_BYTES
     login_hint: Callable[[], str] = lambda: "the key or login of this provider"
     """Which key is used and where it is set, for the message of a refusal."""
+    heard_limits: Callable[[RateLimits], None] = lambda limits: None
+    """Told the limits of every answer that came to its end."""
     user_agent: str = USER_AGENT
     http_backoff_s: Callable[[int], float] = http_backoff_s
 
@@ -122,6 +125,7 @@ class ResponsesProvider:
                     if event is None:
                         continue
                     if isinstance(event, Completed):
+                        self._settings.heard_limits(limits)
                         yield limits
                         yield event
                         return

@@ -32,6 +32,7 @@ from app_server.protocol.jsonrpc import (
     parse_frame,
 )
 from app_server.rpc.context import RequestContext
+from app_server.rpc.delta import Delta
 from app_server.rpc.hub import Hub
 from app_server.rpc.outbox import Outbox
 from app_server.rpc.session import Session
@@ -86,6 +87,7 @@ class Connection(Generic[S]):
         self._in_flight = 0
         self._ended = False
         self._idle = anyio.Event()
+        self._closing: list[Callable[[], None]] | None = []
         self.session = Session(connection_id=server.hub.next_connection_id(), transport=stream.transport)
 
     async def run(self) -> None:
@@ -95,6 +97,7 @@ class Connection(Generic[S]):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._write)
                 await self._read(tasks)
+                self._end_belongings()
                 with anyio.move_on_after(_DRAIN_TIMEOUT_S):
                     while self._in_flight:
                         self._idle = anyio.Event()
@@ -104,10 +107,23 @@ class Connection(Generic[S]):
         finally:
             self._ended = True
             self._server.hub.remove(self)
+            self._end_belongings()
             for request_id, wake in list(self._waiting.items()):
                 wake(Reply(request_id, None, {"message": "The client disconnected before it answered."}))
             with anyio.CancelScope(shield=True), anyio.move_on_after(_DRAIN_TIMEOUT_S):
                 await self._stream.aclose()
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Run `callback` when the client is gone, before what is in flight is awaited; at once if it is gone."""
+        if self._closing is None:
+            callback()
+        else:
+            self._closing.append(callback)
+
+    def _end_belongings(self) -> None:
+        callbacks, self._closing = self._closing or [], None
+        for callback in callbacks:
+            callback()
 
     # -- out
     def send(self, frame: bytes) -> None:
@@ -115,8 +131,12 @@ class Connection(Generic[S]):
         if not self._outbox.put(frame):
             self._outbox.close()
 
-    def send_delta(self, frame: bytes) -> None:
-        self._outbox.put_delta(frame)
+    def send_delta(self, delta: Delta) -> None:
+        self._outbox.put_delta(delta)
+
+    async def room(self) -> None:
+        """Wait while the client is far behind in reading."""
+        await self._outbox.room()
 
     async def request(self, method: str, params: Any) -> Any:
         """Ask the client; returns its result. Raises RpcError with its error, also when it goes away."""

@@ -14,6 +14,7 @@ from app_server.clock import Clock
 from app_server.errors import RpcError
 from app_server.protocol.jsonrpc import encode_notification
 from app_server.protocol.tables import EXPERIMENTAL_NOTIFICATIONS
+from app_server.rpc.delta import Delta
 from app_server.rpc.quirks import INLINE, THUMBNAIL, InlinePolicy, MessageBudget, message_budget
 from app_server.rpc.session import Session
 
@@ -48,7 +49,9 @@ class Hub(Generic[S]):
     """The switchboard. Nothing here waits: frames go into outboxes."""
 
     def __init__(self, clock: Clock, inline: InlinePolicy | None = None) -> None:
-        self._clock, self._inline = clock, inline or InlinePolicy()
+        self._clock = clock
+        self.inline = inline or InlinePolicy()
+        """What the settings say of picture bytes; a change counts from the next message on."""
         self._connections: dict[int, Connection[S]] = {}
         self._subscribers: dict[str, dict[int, Connection[S]]] = {}
         self._next_connection = 0
@@ -114,11 +117,10 @@ class Hub(Generic[S]):
         subscribers = self._subscribers.get(thread_id)
         if not subscribers:
             return
-        frame: bytes | None = None
+        delta = Delta(method, params, self._clock.now_ms)
         for connection in subscribers.values():
             if connection.session.wants(method, experimental=False):
-                frame = frame or encode_notification(method, params, self._clock.now_ms())
-                connection.send_delta(frame)
+                connection.send_delta(delta)
 
     def wanted_forms(self, thread_id: str, message_bytes: int, thumbnail_bytes: int) -> frozenset[str]:
         """Which forms some subscriber gets, were the message so large with the picture in it, or with a small copy."""
@@ -132,7 +134,7 @@ class Hub(Generic[S]):
 
     def budget(self, session: Session) -> MessageBudget:
         """What the client of this session takes in one message."""
-        return message_budget(session, self._inline)
+        return message_budget(session, self.inline)
 
     def notify(self, connection: Connection[S], method: str, params: Any) -> None:
         """To one connection."""

@@ -1,7 +1,8 @@
 """The ordered, byte-bounded writer of one connection: frames go out in the order in which they were put.
 
-Replies and durable notifications are never dropped. Deltas are, once a slow reader has `DELTA_LIMIT_BYTES` waiting: the
-completed item holds the whole text. A reader that leaves `HARD_LIMIT_BYTES` waiting is cut off, so that one dead client
+Replies and durable notifications are never dropped. Deltas that wait for a slow reader are merged from
+`MERGE_FROM_BYTES` on, and left out beyond `DELTA_LIMIT_BYTES`, with one notice: the completed item holds the whole
+text. A reader that leaves `HARD_LIMIT_BYTES` waiting is cut off, so that one dead client
 cannot take the server's memory; it may come back and resume the thread.
 """
 
@@ -11,9 +12,11 @@ from collections import deque
 
 import anyio
 
+from app_server.rpc.delta import Delta, Merged
 from app_server.transport.base import MessageStream, StreamClosed
 
-DELTA_LIMIT_BYTES = 8 * 1024 * 1024
+MERGE_FROM_BYTES = 64 * 1024
+DELTA_LIMIT_BYTES = 32 * 1024 * 1024
 HARD_LIMIT_BYTES = 256 * 1024 * 1024
 _BATCH_BYTES = 1024 * 1024
 _FLUSH_TIMEOUT_S = 5.0
@@ -24,10 +27,12 @@ class Outbox:
 
     def __init__(self, stream: MessageStream) -> None:
         self._stream = stream
-        self._frames: deque[bytes] = deque()
+        self._frames: deque[bytes | Merged] = deque()
+        self._lagging = False
         self._wake = anyio.Event()
         self._closing = False
         self._flushing: anyio.CancelScope | None = None
+        self._less = anyio.Event()
         self.queued_bytes = 0
         self.dropped_deltas = 0
 
@@ -40,12 +45,29 @@ class Outbox:
         self._wake.set()
         return self.queued_bytes <= HARD_LIMIT_BYTES
 
-    def put_delta(self, frame: bytes) -> None:
-        """Queue a frame that a slow reader may miss."""
+    def put_delta(self, delta: Delta) -> None:
+        """Queue a piece that a slow reader gets merged with others, or misses."""
         if self.queued_bytes > DELTA_LIMIT_BYTES:
             self.dropped_deltas += 1
+            if not self._lagging:
+                self._lagging = True
+                self.put(delta.lag_notice())
+        elif self.queued_bytes < MERGE_FROM_BYTES or (text := delta.text) is None or self._closing:
+            self.put(delta.frame())
         else:
-            self.put(frame)
+            last = self._frames[-1] if self._frames else None
+            if isinstance(last, Merged) and last.takes(delta, text):
+                self.queued_bytes += last.add(text)
+            else:
+                merged = Merged(delta, text)
+                self._frames.append(merged)
+                self.queued_bytes += merged.size_bytes
+            self._wake.set()
+
+    async def room(self) -> None:
+        """Wait while deltas are dropped: for a sender that can slow down instead. Returns when the connection ends."""
+        while self.queued_bytes > DELTA_LIMIT_BYTES and not self._closing:
+            await self._less.wait()
 
     def close(self) -> None:
         """Take no more frames; `run` returns after what is queued is written, or not read in time."""
@@ -53,6 +75,7 @@ class Outbox:
             self._flushing.deadline = anyio.current_time() + _FLUSH_TIMEOUT_S
         self._closing = True
         self._wake.set()
+        self._wake_waiting()
 
     async def run(self) -> None:
         """Write batches until closed and empty, or until the peer is gone."""
@@ -63,6 +86,7 @@ class Outbox:
         self._closing = True
         self._frames.clear()
         self.queued_bytes = 0
+        self._wake_waiting()
 
     async def _write_all(self) -> None:
         while True:
@@ -78,12 +102,22 @@ class Outbox:
             except StreamClosed:
                 return
             self.queued_bytes -= size
+            self._wake_waiting()
+
+    def _wake_waiting(self) -> None:
+        waiting, self._less = self._less, anyio.Event()
+        waiting.set()
 
     def _take(self) -> tuple[list[bytes], int]:
         batch: list[bytes] = []
         size = 0
         while self._frames and size < _BATCH_BYTES:
             frame = self._frames.popleft()
-            batch.append(frame)
-            size += len(frame)
+            if isinstance(frame, Merged):
+                batch.append(frame.frame())
+                size += frame.size_bytes
+            else:
+                batch.append(frame)
+                size += len(frame)
+        self._lagging = self._lagging and bool(self._frames)
         return batch, size

@@ -1,4 +1,6 @@
-"""Which client takes how large a message: a table of measured clients, and the decision for one connection. Pure.
+"""What single clients need beyond the protocol: a table of measured ones, and the decisions for a connection. Pure.
+
+How large a message a client takes:
 
     what the client states  >  the table, unless inline_images = "always"  >  the server's cap, which holds in any case
 
@@ -7,10 +9,14 @@ a member of another form counts as not given. The hub asks for every notificatio
 
 Names are those that the clients send by default, read in their sources (a program built on one may send its own name,
 which nobody can know). Three of them share a name and differ by version.
+
+A client that begins to listen for a turn only once it has read the reply of `turn/start` needs a gap behind that
+reply (`turn_gap_ms`); everybody else gets none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -26,19 +32,25 @@ INLINE, THUMBNAIL = "inline", "thumbnail"
 
 _STREAM_READER = "reads lines with asyncio's StreamReader, whose limit is 64 KiB; 200 KB broke the connection"
 _WEBSOCKETS = "the websockets library closes at its max_size of 1 MiB; 200 KB passed, 1.5 MB did not"
+_LATE_QUEUE = (
+    "makes a turn's queue once it has read the reply; what came in the same read was lost, after 20 ms nothing"
+)
 _BUFFER = "keeps a line in a buffer of 1 MiB; 200 KB passed, 1.5 MB did not"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quirk:
-    """A client that breaks at a message above `max_message_bytes`, and what was measured."""
+    """What one client needs, and what was measured. A member that is None says nothing of its matter."""
 
     client: str
     """`clientInfo.name`."""
     version_prefix: str = ""
     transport: str | None = None
     """None: on every transport."""
-    max_message_bytes: int
+    max_message_bytes: int | None = None
+    """It breaks at a message above this."""
+    turn_gap_ms: int | None = None
+    """It loses notifications of a turn that come sooner behind the reply of `turn/start`."""
     reason: str
 
 
@@ -71,6 +83,7 @@ QUIRKS: Final[tuple[Quirk, ...]] = (
     Quirk(client="codex-gateway", max_message_bytes=LINE_OF_64_KIB, reason=_STREAM_READER),
     # codexed 1.2.2; over stdio it takes 6 MB
     Quirk(client="codexed", transport="websocket", max_message_bytes=MESSAGE_OF_1_MIB, reason=_WEBSOCKETS),
+    Quirk(client="codexed", turn_gap_ms=25, reason=_LATE_QUEUE),
     # codex-agent-sdk 0.0.2 and codex-python-sdk-unofficial 0.128.0 send the same name
     Quirk(client="codex_agent_sdk", max_message_bytes=MESSAGE_OF_1_MIB, reason=_BUFFER),
     # the lower of the two clients in codex-agent-sdk 0.0.2, which reads in the same way
@@ -102,26 +115,31 @@ class MessageBudget:
         return message_bytes <= self.max_message_bytes and (kind != INLINE or self.inline)
 
 
-def quirk_of(session: Session) -> Quirk | None:
-    """The row that fits this client, if it is one of those that were measured to break."""
+def quirks_of(session: Session) -> Iterator[Quirk]:
+    """The rows that fit this client, if it is one of those that were measured; the first that says something counts."""
     for row in QUIRKS:
         if (
             session.client_name == row.client
             and session.client_version.startswith(row.version_prefix)
             and row.transport in (None, session.transport)
         ):
-            return row
-    return None
+            yield row
+
+
+def turn_gap_s(session: Session) -> float:
+    """How long a turn that this client starts waits behind the reply before it tells anything; 0 for nearly all."""
+    return next((row.turn_gap_ms / 1000 for row in quirks_of(session) if row.turn_gap_ms is not None), 0.0)
 
 
 def message_budget(session: Session, policy: InlinePolicy) -> MessageBudget:
     """What this connection takes right now."""
     cap, stated = policy.max_message_bytes, session.stated_max_message_bytes
-    quirk = quirk_of(session) if policy.mode != "always" else None
+    measured = ((row.max_message_bytes, row.reason) for row in quirks_of(session) if row.max_message_bytes is not None)
+    known = next(measured, None) if policy.mode != "always" else None
     if stated is not None:
         limit, reason = min(stated, cap), "the client stated it"
-    elif quirk is not None:
-        limit, reason = min(quirk.max_message_bytes, cap), quirk.reason
+    elif known is not None:
+        limit, reason = min(known[0], cap), known[1]
     else:
         limit, reason = cap, "the server's cap"
     if policy.mode == "never":

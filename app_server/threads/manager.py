@@ -207,9 +207,9 @@ class ThreadManager:
                 data_code="threadHasWriter",
             ) from None
 
-    def run(self, live: LiveThread, turn: Turn) -> None:
-        """Let a prepared turn run, as a task of the server."""
-        self._turns.start_soon(live.run_turn, turn)
+    def run(self, live: LiveThread, turn: Turn, *, after_s: float = 0.0) -> None:
+        """Let a prepared turn run, as a task of the server; `after_s` is a pause before its first notification."""
+        self._turns.start_soon(_run_turn, live, turn, after_s)
 
     # -- changing
     async def set_name(self, thread_id: str, name: str) -> None:
@@ -307,6 +307,12 @@ class ThreadManager:
     def _storage_of(self, row: ThreadRow) -> Storage:
         """Ephemeral threads leave nothing on the disk: their log is in memory."""
         return self._ephemeral if row.meta.get("ephemeral") else self._storage
+
+
+async def _run_turn(live: LiveThread, turn: Turn, after_s: float) -> None:
+    if after_s:
+        await anyio.sleep(after_s)
+    await live.run_turn(turn)
 
 
 def check_id(thread_id: str) -> None:

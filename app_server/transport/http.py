@@ -1,10 +1,9 @@
-"""What stands before a websocket: plain HTTP requests, who may ask, and what each request gets. Pure.
+"""What stands before a websocket: plain HTTP requests, who may ask, and what each request gets (`plan_answer`).
 
-    request ──▶ answer_openly     Origin not allowed ─▶ 403, on everything        not GET ─▶ 405 (HEAD for probes)
-                                  /healthz, /readyz  ─▶ 200, or 503 until ready   a signed route ─▶ its answer
-                                  else ─▶ nothing yet
-            ──▶ Gate.admit        401 with the reason, or a Visitor; without a gate everybody is one
-            ──▶ answer_visitor    upgrade, any path  ─▶ 101    a route ─▶ its answer    else ─▶ 400
+    without a login    Origin not allowed ─▶ 403, on everything        not GET ─▶ 405 (HEAD is fine for the probes)
+                       /healthz, /readyz  ─▶ 200, or 503 until ready   a signed route ─▶ its answer
+    at the gate        401 with the reason, or a Visitor; without a gate everybody is one
+    for a visitor      upgrade, any path  ─▶ 101                       a route ─▶ its answer        else ─▶ 400
 
 It knows no token and no picture: the gate and the routes are handed in. Called by `transport/websocket.py`.
 """
@@ -67,7 +66,9 @@ class Gate(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upgrade:
-    """Open a websocket."""
+    """Open a websocket for this visitor."""
+
+    visitor: Visitor = ANYBODY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,36 +90,35 @@ class ListenPolicy:
     signed_routes: HttpRoutes = field(default_factory=dict)
 
 
-def answer_openly(
+async def plan_answer(
+    policy: ListenPolicy, method: str, target: str, headers: Mapping[str, str]
+) -> Upgrade | Routed | HttpReply:
+    """What a request gets. `headers` have lower-case names, repeated ones joined by commas."""
+    if (answer := _without_login(policy, method, target, headers)) is not None:
+        return answer
+    visitor = await policy.gate.admit(headers) if policy.gate is not None else ANYBODY
+    if isinstance(visitor, str):
+        return HttpReply(status=401, headers={"WWW-Authenticate": "Bearer"}, body=f"{visitor}\n".encode())
+    if _wants_upgrade(headers):
+        return Upgrade(visitor=visitor)
+    if (routed := _routed(policy.routes, target, headers)) is not None:
+        return routed
+    return HttpReply(status=400, body=b"This address speaks websocket; connect to it with a websocket client.\n")
+
+
+def _without_login(
     policy: ListenPolicy, method: str, target: str, headers: Mapping[str, str]
 ) -> HttpReply | Routed | None:
     """The answer that nobody needs a login for; None when the request has to pass the gate."""
     origin = headers.get("origin")
     if origin is not None and origin not in policy.allowed_origins:
         return HttpReply(status=403)
-    path, _, query = target.partition("?")
+    path = target.partition("?")[0]
     if path in ("/healthz", "/readyz") and method in ("GET", "HEAD"):
         return HttpReply(status=200 if path == "/healthz" or policy.ready() else 503)
     if method != "GET":
         return HttpReply(status=405, headers={"Allow": "GET"})
-    if (route := _route(policy.signed_routes, path)) is not None and not _wants_upgrade(headers):
-        return Routed(route=route, request=HttpRequest(path=path, query=query, headers=headers))
-    return None
-
-
-def answer_visitor(policy: ListenPolicy, target: str, headers: Mapping[str, str]) -> Upgrade | Routed | HttpReply:
-    """What a GET request that passed the gate gets."""
-    path, _, query = target.partition("?")
-    if _wants_upgrade(headers):
-        return Upgrade()
-    if (route := _route(policy.routes, path)) is not None:
-        return Routed(route=route, request=HttpRequest(path=path, query=query, headers=headers))
-    return HttpReply(status=400, body=b"This address speaks websocket; connect to it with a websocket client.\n")
-
-
-def refusal(reason: str) -> HttpReply:
-    """The answer to a visitor whom the gate did not let in."""
-    return HttpReply(status=401, headers={"WWW-Authenticate": "Bearer"}, body=f"{reason}\n".encode())
+    return None if _wants_upgrade(headers) else _routed(policy.signed_routes, target, headers)
 
 
 def plain_headers(items: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -130,9 +130,12 @@ def plain_headers(items: Iterable[tuple[str, str]]) -> dict[str, str]:
     return headers
 
 
-def _route(routes: HttpRoutes, path: str) -> HttpRoute | None:
+def _routed(routes: HttpRoutes, target: str, headers: Mapping[str, str]) -> Routed | None:
+    path, _, query = target.partition("?")
     prefix = max((prefix for prefix in routes if path.startswith(prefix)), key=len, default=None)
-    return None if prefix is None else routes[prefix]
+    if prefix is None:
+        return None
+    return Routed(route=routes[prefix], request=HttpRequest(path=path, query=query, headers=headers))
 
 
 def _wants_upgrade(headers: Mapping[str, str]) -> bool:

@@ -51,6 +51,7 @@ async def serve_unix(
     *,
     routes: HttpRoutes,
     ready: Callable[[], bool],
+    signed_routes: HttpRoutes | None = None,
     allowed_origins: frozenset[str] = frozenset(),
     max_frame_bytes: int = MAX_FRAME_BYTES,
     close_timeout_s: float = CLOSE_TIMEOUT_S,
@@ -66,7 +67,9 @@ async def serve_unix(
         async def open_server(handler: Callable[[ServerConnection], Awaitable[None]], **settings: Any) -> Server:
             return await unix_serve(handler, sock=bound.socket, **settings)
 
-        policy = ListenPolicy(routes=routes, ready=ready, allowed_origins=allowed_origins)
+        policy = ListenPolicy(
+            routes=routes, ready=ready, allowed_origins=allowed_origins, signed_routes=signed_routes or {}
+        )
         async with accept(
             open_server, on_connection, policy, max_frame_bytes=max_frame_bytes, close_timeout_s=close_timeout_s
         ):
@@ -104,7 +107,7 @@ def _make_folder(folder: Path) -> None:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One process at a time looks at this path and takes it; the lock is held for a moment and dies with its process."""
+    """One process at a time looks at this path and takes it; a lock held for a moment, which dies with its process."""
     if sys.platform == "win32":
         raise AssertionError("bind_socket has refused this system")
     import fcntl
@@ -122,7 +125,7 @@ def _check_free(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         number = probe.connect_ex(str(path))  # raises for a path that no client could name either
-    if number == errno.ENOENT:
+    if number == errno.ENOENT and not path.is_symlink():
         return
     if not stat.S_ISSOCK(path.lstat().st_mode):
         raise ConfigurationError(

@@ -22,17 +22,15 @@ from app_server.errors import ConfigurationError
 from app_server.transport.address import ListenAddress, is_loopback
 from app_server.transport.base import MAX_FRAME_BYTES, MessageStream, StreamClosed
 from app_server.transport.http import (
-    ANYBODY,
     Gate,
     HttpReply,
     HttpRoutes,
     ListenPolicy,
     Routed,
+    Upgrade,
     Visitor,
-    answer_openly,
-    answer_visitor,
     plain_headers,
-    refusal,
+    plan_answer,
 )
 
 if TYPE_CHECKING:
@@ -108,16 +106,11 @@ class _Reception:
         """What the request gets; None goes on with the upgrade."""
         method = getattr(request, "method", "GET")  # older releases let nothing but GET come here
         headers = plain_headers(request.headers.raw_items())
-        if (reply := answer_openly(self._policy, method, request.path, headers)) is not None:
-            return _response(await reply.route(reply.request) if isinstance(reply, Routed) else reply)
-        visitor = await self._policy.gate.admit(headers) if self._policy.gate is not None else ANYBODY
-        if isinstance(visitor, str):
-            return _response(refusal(visitor))
-        self._admitted[connection] = visitor
-        answer = answer_visitor(self._policy, request.path, headers)
-        if isinstance(answer, Routed):
-            answer = await answer.route(answer.request)
-        return _response(answer) if isinstance(answer, HttpReply) else None
+        answer = await plan_answer(self._policy, method, request.path, headers)
+        if isinstance(answer, Upgrade):
+            self._admitted[connection] = answer.visitor
+            return None
+        return _response(await answer.route(answer.request) if isinstance(answer, Routed) else answer)
 
     async def handle(self, connection: ServerConnection) -> None:
         """Hand an open websocket to its callback; close it when that returns or the visitor's login is revoked."""

@@ -39,7 +39,9 @@ async def finish(
     )
     try:
         checked = await pictures.check(_decode(item))
-        ref, path = await _save(checked, thread_id=thread_id, item_id=item_id, pictures=pictures)
+        ref, path = await _save(
+            checked, thread_id=thread_id, item_id=item_id, prompt=str(prompt or ""), pictures=pictures
+        )
     except (PictureRejected, OSError) as rejected:
         kind = "saveFailed" if isinstance(rejected, OSError) else "invalidResponse"
         failed = shown.model_copy(
@@ -80,10 +82,10 @@ def _decode(item: Mapping[str, Any]) -> bytes:
 
 
 async def _save(
-    checked: CheckedPicture, *, thread_id: str, item_id: str, pictures: Pictures
+    checked: CheckedPicture, *, thread_id: str, item_id: str, prompt: str, pictures: Pictures
 ) -> tuple[PictureRef, str | None]:
     try:
-        saved = await pictures.save_generated(checked, thread_id=thread_id, call_id=item_id)
+        saved = await pictures.save_generated(checked, thread_id=thread_id, call_id=item_id, prompt=prompt)
     except OSError as error:  # never a lost picture: without its file it is kept as a blob
         log.warning("picture_not_saved", item_id=item_id, cause=error.strerror)
         return await pictures.keep(checked, thread_id=thread_id), None

@@ -7,12 +7,11 @@ system becomes one sentence with -32603, a fault of the request one with -32600.
 from __future__ import annotations
 
 import base64
-import binascii
 import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +25,7 @@ MAX_ENTRIES = 100_000
 
 _ADVICE = {
     errno.ENOENT: "check the path",
-    errno.EEXIST: "choose another path, or leave `recursive` on",
+    errno.EEXIST: "choose another path",
     errno.ENOTDIR: "name a folder",
     errno.EISDIR: "name a file",
     errno.ENOTEMPTY: "empty it first, or leave `recursive` on",
@@ -52,10 +51,13 @@ def read_file(path: Path) -> str:
 
 def write_file(path: Path, data_base64: str) -> None:
     """Make the file, or replace its content in place: links to it and its mode stay. Raises RpcError."""
-    data = decode_base64(data_base64, "fs/writeFile", "dataBase64")
+    data = decode_base64(data_base64)
+    if data is None:
+        message = "fs/writeFile needs base64 in `dataBase64`, with its padding and without line breaks."
+        raise InvalidRequest(message, data_code="invalidBase64")
     with _faults("written", path):
-        if path.exists() and not path.is_dir():
-            _require_regular(path)  # a pipe would wait for its reader for ever
+        if path.is_fifo():
+            raise _refused(f"{path} is a pipe, which could wait for its reader for ever; name a file.")
         path.write_bytes(data)
 
 
@@ -81,7 +83,7 @@ def metadata(path: Path) -> FsGetMetadataResponse:
 
 def read_directory(path: Path) -> tuple[FsReadDirectoryEntry, ...]:
     """The direct children by name. Raises RpcError, also for a folder with more than `MAX_ENTRIES`."""
-    found = []
+    found: list[FsReadDirectoryEntry] = []
     with _faults("listed", path), os.scandir(path) as entries:
         for entry in entries:
             if len(found) == MAX_ENTRIES:
@@ -115,7 +117,7 @@ def remove(path: Path, *, recursive: bool, force: bool) -> None:
 
 def copy(source: Path, destination: Path, *, recursive: bool) -> None:
     """Copy a file, a link as a link, or a folder into one that may be there. Raises RpcError."""
-    with _faults("copied", source):
+    with _faults("part of the copy", source):
         mode = source.lstat().st_mode
         if stat.S_ISDIR(mode):
             if not recursive:
@@ -140,24 +142,24 @@ def _copy_one(source: Path, destination: Path) -> None:
 
 def _copy_tree(source: Path, destination: Path) -> None:
     """Pipes, sockets and devices in it are left out: what they are cannot be copied."""
-    destination.mkdir(parents=True, exist_ok=True)
-    with os.scandir(source) as entries:
-        children = list(entries)
-    for child in children:
-        target = destination / child.name
-        if child.is_dir(follow_symlinks=False):
-            _copy_tree(Path(child.path), target)
-        elif child.is_symlink() or child.is_file(follow_symlinks=False):
-            _copy_one(Path(child.path), target)
+    folders = [(source, destination)]
+    while folders:
+        folder, copied = folders.pop()
+        copied.mkdir(parents=True, exist_ok=True)
+        with os.scandir(folder) as entries:
+            for child in entries:
+                if child.is_dir(follow_symlinks=False):
+                    folders.append((Path(child.path), copied / child.name))
+                elif child.is_symlink() or child.is_file(follow_symlinks=False):
+                    _copy_one(Path(child.path), copied / child.name)
 
 
-def decode_base64(text: str, method: str, member: str) -> bytes:
-    """The bytes of a member of a request. Raises InvalidRequest."""
+def decode_base64(text: str) -> bytes | None:
+    """The bytes; None where the text is no base64."""
     try:
         return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):  # ValueError: characters beyond ASCII
-        message = f"{method} needs base64 in `{member}`, with its padding and without line breaks."
-        raise InvalidRequest(message, data_code="invalidBase64") from None
+    except ValueError:
+        return None
 
 
 def shown(name: str) -> str:
@@ -165,12 +167,12 @@ def shown(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def fault_of_system(error: OSError, what: str) -> InternalError:
+def fault_of_system(error: OSError, what: str, *, data_code: str = "fileSystem") -> InternalError:
     """The system's refusal as a sentence: `what` says what did not work."""
-    cause = (error.strerror or "an unknown fault").lower()
+    cause = (error.strerror or str(error) or "an unknown fault").lower()
     advice = _ADVICE.get(error.errno or 0)
     sentence = f"{what}: {cause}; {advice}." if advice else f"{what}: {cause}."
-    return InternalError(sentence, data_code="fileSystem")
+    return InternalError(sentence, data_code=data_code)
 
 
 @contextmanager
@@ -188,10 +190,10 @@ def _require_regular(path: Path) -> None:
         raise _refused(f"{shown(str(path))} is not a file; name a regular file.")
 
 
-def _leads(question: object) -> bool:
+def _leads(question: Callable[[], bool]) -> bool:
     """The answer of a directory entry, and no to a link that goes round in circles."""
     try:
-        return bool(question())  # type: ignore[operator]  # a bound method of os.DirEntry
+        return question()
     except OSError:
         return False
 

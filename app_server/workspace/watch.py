@@ -9,7 +9,9 @@ a look takes long; several changes between two looks are told once. Nothing is p
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,17 +35,15 @@ Snapshot = Mapping[str, Signature]
 
 def snapshot(path: Path) -> Snapshot:
     """How the path and its direct children stand. What cannot be looked at counts as not there."""
-    here = str(path)
     seen: dict[str, Signature] = {}
-    try:
-        seen[here] = _signature(path.stat())
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if len(seen) > MAX_CHILDREN:
-                    break
-                seen[entry.path] = _signature(entry.stat(follow_symlinks=False))
-    except OSError:
-        pass  # a file has no children, and what went away is missing in `seen`
+    with suppress(OSError):
+        seen[str(path)] = _signature(path.stat())
+    with suppress(OSError), os.scandir(path) as entries:  # a file has no children
+        for entry in entries:
+            if len(seen) > MAX_CHILDREN:
+                break
+            with suppress(OSError):  # it went away in between
+                seen[entry.path] = _child_signature(entry.stat(follow_symlinks=False))
     return seen
 
 
@@ -56,6 +56,11 @@ def changed_paths(path: Path, before: Snapshot, after: Snapshot) -> tuple[str, .
     return tuple(shown(name) for name in (children if children and stayed else differing))
 
 
+def _child_signature(found: os.stat_result) -> Signature:
+    """The times of a folder below tell of its children, which are not watched."""
+    return (found.st_mode, 0, 0, 0, found.st_ino) if stat.S_ISDIR(found.st_mode) else _signature(found)
+
+
 def _signature(found: os.stat_result) -> Signature:
     return found.st_mode, found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
@@ -65,8 +70,10 @@ class Watch:
     """One path under watch."""
 
     path: Path
-    seen: Snapshot
     changed: Callable[[tuple[str, ...]], None]
+    """Called with what changed; must not wait."""
+    seen: Snapshot | None = None
+    """How it stood at the last look; None before the first one."""
 
 
 class FileWatcher:
@@ -78,14 +85,13 @@ class FileWatcher:
         self._polling = False
         self._worker: anyio.CapacityLimiter | None = None
 
-    async def add(self, path: Path, changed: Callable[[tuple[str, ...]], None]) -> Watch:
-        """Watch from this moment on. `changed` is called with paths; it must not wait."""
-        watch = Watch(path=path, seen=(await self._look([path]))[0], changed=changed)
+    async def add(self, watch: Watch) -> None:
+        """Watch from this moment on: a change after the return is told."""
+        watch.seen = (await self._look([watch.path]))[0]
         self._watches[id(watch)] = watch
         if not self._polling:
             self._polling = True
             self._tasks.start_soon(self._poll)
-        return watch
 
     def drop(self, watch: Watch) -> None:
         """Tell no more of it; harmless when it was dropped before."""
@@ -100,7 +106,7 @@ class FileWatcher:
             looks = await self._look([watch.path for watch in watches])
             pause_s = max(self._poll_s, (anyio.current_time() - began) / BUSY_SHARE)
             for watch, after in zip(watches, looks, strict=True):
-                changed = changed_paths(watch.path, watch.seen, after)
+                changed = changed_paths(watch.path, watch.seen or {}, after)
                 watch.seen = after
                 if changed and id(watch) in self._watches:
                     watch.changed(changed)

@@ -27,7 +27,7 @@ def left_out(request: ImageRequest, api: Api) -> list[str]:
     """What was asked for and has no effect here, as sentences for the clients."""
     asked = {"quality": request.quality}
     return [
-        f"`{name}` {asked[name]} has no effect: the {api.title} backend does not know it, so it was left out."
+        f"`{name}` {asked[name]} has no effect with the backend at hand ({api.title}), so it was left out."
         for name in api.ignored
         if asked[name] != AUTO
     ]
@@ -112,7 +112,8 @@ def _inputs(request: ImageRequest, row: ImageModel, api: Api) -> str | None:
     if count and not row.max_inputs:
         return f"{request.model} cannot edit pictures; describe the whole picture in `prompt` and give no reference"
     if count > row.max_inputs:
-        return f"{request.model} edits at most {row.max_inputs} pictures at a time, not {count}; leave some out"
+        most = "1 picture" if row.max_inputs == 1 else f"{row.max_inputs} pictures"
+        return f"{request.model} edits at most {most} at a time, not {count}; leave some out"
     for number, picture in enumerate(request.pictures, 1):
         if len(picture.data) > row.max_input_bytes:
             rule = f"picture {number} of the edit has more than the {row.max_input_bytes // _MIB} MiB"

@@ -162,7 +162,9 @@ class PictureCall:
         """Save as a file; else keep the bytes in the store and warn, so that a picture made is never lost."""
         pictures, thread_id = self._services.pictures, self._call.scope.thread_id
         try:
-            saved = await pictures.save_generated(picture, thread_id=thread_id, call_id=item_id)
+            saved = await pictures.save_generated(
+                picture, thread_id=thread_id, call_id=item_id, prompt=self._request.prompt
+            )
         except OSError as error:
             cause = _cause(error)
         else:

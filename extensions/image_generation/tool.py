@@ -16,6 +16,7 @@ from app_server.extension_api import (
     Exposure,
     ExtensionServices,
     MissingCredentials,
+    PictureRejected,
     ToolCall,
     ToolFailure,
     ToolName,
@@ -71,6 +72,10 @@ class ImageGenerationTool:
         request = self._request(arguments, inputs, backend)
         if (problem := refusal(request, backend.api)) is not None:
             raise ToolFailure(problem)
+        try:
+            await self._services.pictures.require_room()
+        except PictureRejected as error:
+            raise ToolFailure(f"no picture was asked for: {error}") from error
         self._services.log.info("image_request", call_id=call.call_id, backend=backend.api.title, inputs=inputs.reason)
         return await PictureCall(self._services, call, request, inputs.files).run(backend)
 

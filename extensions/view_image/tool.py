@@ -37,6 +37,8 @@ DESCRIPTION: Final = (
     "pictures that the user attached, or that were made in this conversation, are in front of you already."
 )
 LOG_LINE: Final = "[viewed image]"
+MAX_HOOK_PATH_BYTES: Final = 3000
+"""So that the object for hooks stays under 4 KiB; a longer path is null there."""
 
 
 class ViewImageTool:
@@ -101,7 +103,7 @@ def _sha256(part: Mapping[str, Any]) -> object:
 
 def _output(ref: PictureRef, path: str, detail: str, handle: str) -> ToolOutput:
     hook = {
-        "path": path,
+        "path": path if len(path.encode("utf-8")) <= MAX_HOOK_PATH_BYTES else None,
         "type": ref.mime,
         "bytes": ref.size_bytes,
         "sha256": ref.sha256,

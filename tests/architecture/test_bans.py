@@ -14,7 +14,13 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "jsonrpcserver": ("app_server/rpc/dispatch.py",),
     "oslash": ("app_server/rpc/dispatch.py",),  # the result type that jsonrpcserver hands out
     "sqlite3": ("app_server/storage/local/",),
-    "httpx": ("app_server/net.py", "app_server/net/", "app_server/providers/", "app_server/auth/", "extensions/"),
+    "httpx": (
+        "app_server/net.py",
+        "app_server/net_answers.py",
+        "app_server/providers/",
+        "app_server/auth/",
+        "extensions/",
+    ),
 }
 """Library → the only files, or folders, that import it."""
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import pytest
 
 from app_server.protocol.tables import NOTIFICATIONS, SERVER_REQUESTS
+from app_server.protocol.unsupported import UNSUPPORTED
 from tests.conformance import manifest
 from tests.conformance.manifest import Row, State
 from tests.conformance.reference_schema import methods, needs_schema
@@ -47,6 +48,12 @@ def test_the_methods_that_answer_are_the_registered_ones() -> None:
     present = {*load_registry(), "initialize"} - manifest.OWN_METHODS
     assert disagreements(manifest.CLIENT_REQUESTS, present) == []
     assert load_registry().keys() >= manifest.OWN_METHODS
+
+
+def test_every_method_that_is_not_supported_is_known_to_the_server_with_a_reason() -> None:
+    unsupported = [method for method, row in manifest.CLIENT_REQUESTS.items() if row.state is State.NOT_SUPPORTED]
+    assert sorted(unsupported) == sorted(UNSUPPORTED)
+    assert [method for method, reason in UNSUPPORTED.items() if not reason or reason[-1] in ".;:"] == []
 
 
 def test_the_notifications_that_are_done_have_a_shape() -> None:

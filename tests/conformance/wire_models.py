@@ -14,15 +14,21 @@ FAMILIES = [
     "account",
     "approvals",
     "base",
+    "command",
     "config",
+    "config_write",
     "feature",
+    "fs",
     "hooks",
+    "host",
     "initialize",
     "item_parts",
     "items",
+    "lists",
     "model",
     "notices",
     "paging",
+    "search",
     "settings",
     "thread",
     "thread_data",
@@ -91,7 +97,7 @@ def sample(model: type[BaseModel], turn_no: int, full: bool) -> dict[str, Any]:
     chosen = {
         field.alias or name: _sample(field.annotation, turn_no, full)
         for name, field in model.model_fields.items()
-        if full or field.is_required() or name == "type"
+        if full or field.is_required() or name in ("type", "mode")
     }
     if "file_id" in model.model_fields:  # one of two sources: both are optional by the schema, one is needed
         chosen.pop("fileId", None)

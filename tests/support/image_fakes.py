@@ -106,14 +106,15 @@ class FakeHttp:
         params: Mapping[str, str],
         timeout_s: float,
         max_bytes: int,
-        on_event: Callable[[bytes], Awaitable[None]],
+        on_event: Callable[[bytes], Awaitable[bool]],
     ) -> HttpAnswer:
         answer = self._next(url, body, headers, params, timeout_s)
         if isinstance(answer, HttpAnswer):
             return answer
         payloads, whole = answer
         for payload in payloads:
-            await on_event(payload)
+            if not await on_event(payload):
+                break
         return whole
 
     async def fetch(self, url: str, *, max_bytes: int, timeout_s: float, allowed_host: str | None = None) -> HttpAnswer:

@@ -41,6 +41,10 @@ IRREGULAR_REPLIES = {
 """Methods whose response type follows neither from the params type nor from the method's own name."""
 
 
+OWN_NOTIFICATIONS = {"item/imageGeneration/progress": "imageGenerationProgress.json"}
+"""Ours, beyond the reference: notification → the file of its params in docs/schema."""
+
+
 def bundle_path() -> Path:
     """Where the schema is looked for: `reference/schema` beside the conformance kit."""
     kit = os.environ.get("CONFORMANCE_DIR") or REPOSITORY.parent / "shared" / "conformance"
@@ -55,6 +59,8 @@ def available() -> bool:
 def frame_errors(frame: Mapping[str, Any], request_method: str | None = None) -> list[str]:
     """What is wrong with one frame of the server; `request_method` is what its id asked for, if it is a reply."""
     errors = _envelope_errors(frame)
+    if not errors and available() and frame.get("method") in OWN_NOTIFICATIONS and "id" not in frame:
+        return _own_errors(frame)
     if not errors and available():
         errors = _reference(bundle_path()).frame_errors(frame, request_method)
     return errors
@@ -71,6 +77,14 @@ def _envelope_errors(frame: Mapping[str, Any]) -> list[str]:
     if "method" not in frame and "id" not in frame:
         errors.append("a frame has neither `method` nor `id`")
     return errors
+
+
+def _own_errors(frame: Mapping[str, Any]) -> list[str]:
+    from jsonschema import Draft7Validator  # type: ignore[import-untyped]  # jsonschema ships no types
+
+    method = frame["method"]
+    schema = orjson.loads((REPOSITORY / "docs" / "schema" / OWN_NOTIFICATIONS[method]).read_bytes())
+    return [f"{method}: {error.message[:240]}" for error in Draft7Validator(schema).iter_errors(frame["params"])]
 
 
 @lru_cache(maxsize=1)
@@ -140,7 +154,7 @@ class ReferenceSchema:
 
     def _validator(self, pointer: str) -> Any:
         if pointer not in self._validators:
-            from jsonschema import Draft7Validator  # type: ignore[import-untyped]  # jsonschema ships no types
+            from jsonschema import Draft7Validator
 
             self._validators[pointer] = Draft7Validator({"$ref": f"{BUNDLE_URI}#{pointer}"}, registry=self._registry)
         return self._validators[pointer]

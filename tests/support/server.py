@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -79,13 +80,18 @@ async def running(home: Home) -> AsyncIterator[App]:
 
 
 @asynccontextmanager
-async def connected(app: App, *, name: str = "tests", experimental: bool = True) -> AsyncIterator[RpcClient]:
-    """An initialized client over the in-memory transport; every frame is checked against the schema."""
+async def connected(
+    app: App, *, name: str = "tests", experimental: bool = True, pictures: Mapping[str, Any] | None = None
+) -> AsyncIterator[RpcClient]:
+    """An initialized client over the in-memory transport; every frame is checked against the schema.
+
+    pictures: what the client states in `capabilities.extensions.pictures`."""
     ours, theirs = memory_pair()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(app.serve, theirs)
         async with RpcClient(ours, tasks, name=name) as client:
-            await client.initialize(experimental=experimental)
+            extensions = {} if pictures is None else {"extensions": {"pictures": pictures}}
+            await client.initialize(experimental=experimental, **extensions)
             yield client
         await ours.aclose()
 

@@ -34,7 +34,7 @@ def parsed(*arguments: str) -> dict[str, object]:
 def serve(**changes: object) -> dict[str, object]:
     plain: dict[str, object] = {
         "command": "serve",
-        "listen": "stdio://",
+        "listen": None,
         "overrides": [],
         "enable": [],
         "disable": [],
@@ -54,7 +54,7 @@ OPTIONS = ["-c", "model=x", "--enable", "a", "--listen", "ws://127.0.0.1:0", "--
 @pytest.mark.parametrize("command", ["serve", "app-server"])
 def test_options_may_stand_before_and_after_the_subcommand(at: int, command: str) -> None:
     assert parsed(*OPTIONS[:at], command, *OPTIONS[at:]) == serve(
-        listen="ws://127.0.0.1:0", overrides=["model=x", "y=1"], enable=["a"], disable=["b"]
+        listen=["ws://127.0.0.1:0"], overrides=["model=x", "y=1"], enable=["a"], disable=["b"]
     )
 
 
@@ -65,9 +65,10 @@ def test_options_may_stand_before_and_after_the_subcommand(at: int, command: str
         (["--enable=a", "serve", "--enable", "b"], {"enable": ["a", "b"]}),
         (["--enable", "serve"], {"enable": ["serve"]}),
         (["-c", "demo", "serve"], {"overrides": ["demo"]}),
-        (["--listen", "features"], {"listen": "features"}),
+        (["--listen", "features"], {"listen": ["features"]}),
+        (["--ws-auth", "capability-token", "--ws-token-file", "exec", "serve"], {}),
+        (["--listen", "ws://a:1", "serve", "--listen=unix://"], {"listen": ["ws://a:1", "unix://"]}),
         (["--stdio", "serve"], {}),
-        (["serve", "--listen="], {}),
     ],
 )
 def test_the_value_of_an_option_is_never_taken_for_a_subcommand(
@@ -90,6 +91,21 @@ def test_unknown_options_are_ignored_and_named_on_stderr(
     assert parse(arguments).command == "serve"
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"app-server: ignored unknown options: {named}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(["--ws-tokenfile=abc123"], "--ws-tokenfile"), (["serve", "--ws-aut", "abc123"], "--ws-aut")],
+)
+def test_a_slip_in_a_login_option_is_an_error_that_leaves_its_value_out(
+    arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(arguments)
+    err = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert err.endswith(f"unrecognized arguments: {named}\n")
+    assert "abc123" not in err
 
 
 @pytest.mark.parametrize("name", ["features", "extensions"])

@@ -105,7 +105,7 @@ async def test_the_extension_of_the_readme_loads(tmp_path: Path, monkeypatch: py
         registry = wiring.extensions(wiring.features.current())
     states = [(state.key, state.origin, state.loaded, state.reason) for state in registry.states]
     assert ("coin", "coin-tool", True, "coin is on by default") in states
-    assert [str(name) for name in registry.tools] == ["coin.toss"]
+    assert [str(name) for name in registry.tools] == ["view_image", "coin.toss"]
 
 
 def install(folder: Path, module: str, points: dict[str, str]) -> None:
@@ -133,10 +133,11 @@ def test_the_error_codes_of_the_readme_stand_in_the_code() -> None:
 
 
 def test_the_settings_of_the_readme_are_read_without_a_warning(tmp_path: Path) -> None:
-    (settings,) = blocks(text_of("README.md"), "toml")
-    (tmp_path / "config.toml").write_text(settings, encoding="utf-8")
-    loaded = App(Options(home=tmp_path, cwd=tmp_path, env={})).config
-    assert loaded.warnings == ()
+    for settings in blocks(text_of("README.md"), "toml"):
+        (tmp_path / "config.toml").write_text(settings, encoding="utf-8")
+        loaded = App(Options(home=tmp_path, cwd=tmp_path, env={})).config
+        assert loaded.warnings == ()
+        assert loaded.config.image_generation.provider in (None, "openai", *loaded.config.model_providers)
 
 
 def test_the_readme_names_the_version() -> None:

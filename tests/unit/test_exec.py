@@ -164,8 +164,21 @@ def test_all_arguments_are_read(tmp_path: Path) -> None:
     assert asked("draw", "--ephemeral").ephemeral
 
 
-def test_a_dash_stands_for_stdin() -> None:
-    assert asked("-", stdin="a fox\n").prompt == "a fox\n"
+@pytest.mark.parametrize("words", [["-"], []])
+def test_a_dash_or_nothing_stands_for_stdin(words: list[str]) -> None:
+    assert asked(*words, stdin="a fox\n").prompt == "a fox\n"
+
+
+class Terminal(io.StringIO):
+    """A stdin at which a person sits."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_nobody_is_left_waiting_at_a_terminal_for_a_prompt() -> None:
+    with pytest.raises(ConfigurationError):
+        read_request(parse(["exec"]), Terminal("never read"))
 
 
 def test_options_of_the_server_may_stand_before_the_command() -> None:
@@ -181,8 +194,8 @@ def test_options_of_the_server_may_stand_before_the_command() -> None:
 @pytest.mark.parametrize(
     ("words", "stdin", "message"),
     [
-        ([" "], "", "The prompt is empty; give it as an argument, or on stdin with - in its place."),
-        (["-"], "\n", "The prompt is empty; give it as an argument, or on stdin with - in its place."),
+        ([" "], "", "The prompt is empty; give it as an argument, or on stdin."),
+        (["-"], "\n", "The prompt is empty; give it as an argument, or on stdin."),
         (["a", "--image", "/nowhere/a.png"], "", "--image: there is no file /nowhere/a.png; check the path."),
         (["a", "-C", "/nowhere"], "", "-C: /nowhere is no folder; give the folder to work in."),
     ],
@@ -193,9 +206,7 @@ def test_arguments_that_cannot_be_meant_are_refused(words: list[str], stdin: str
     assert error.value.message == message
 
 
-@pytest.mark.parametrize(
-    "words", [[], ["a", "--bogus"], ["a", "--last", "--resume", "x"], ["a", "--last", "--ephemeral"]]
-)
+@pytest.mark.parametrize("words", [["a", "--bogus"], ["a", "--last", "--resume", "x"], ["a", "--last", "--ephemeral"]])
 def test_a_wrong_command_line_ends_with_status_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse(["exec", *words])

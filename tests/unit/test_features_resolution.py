@@ -30,6 +30,7 @@ def test_the_table_starts_with_pictures_on_and_the_standalone_tool_off() -> None
     assert rows == {
         "image_generation": (Stage.STABLE, True, ()),
         "imagegenext": (Stage.UNDER_DEVELOPMENT, False, ("image_generation",)),
+        "omit_app_server_notification_media": (Stage.UNDER_DEVELOPMENT, False, ()),
         "view_image": (Stage.STABLE, True, ()),
     }
 

@@ -73,14 +73,14 @@ def endpoint(retries: int = 0, **changes: Any) -> ImagesEndpoint:
 
 
 def backend(
-    http: FakeHttp, reach: FakeReach | None = None, *, api: str = "json", retries: int = 0, first_backoff_s: float = 0.0
+    http: FakeHttp, reach: FakeReach | None = None, *, api: str = "json", retries: int = 0, timeout_s: float = 600.0
 ) -> OpenAiImagesBackend:
     tools = Tools(
         http=http,
         clock=FakeClock(),
         log=FakeLog(),
-        timeout_s=600.0,
-        first_backoff_s=first_backoff_s,
+        timeout_s=timeout_s,
+        first_backoff_s=0.0,
         jitter=lambda: 0.0,
     )
     return OpenAiImagesBackend(reach or FakeReach(endpoint(retries)), APIS[api], tools)
@@ -243,8 +243,10 @@ async def test_nothing_else_is_tried_again(answer: HttpAnswer | HttpFailure) -> 
 
 
 async def test_a_pause_that_would_outlast_the_deadline_is_not_made() -> None:
-    failure, http = await failed(BOOM, retries=3, first_backoff_s=600.0)
+    wait = error_answer(503, {"error": {"message": "boom"}}, retry_after="5")
+    failure, http = await failed(wait, retries=3, timeout_s=4.0)
     assert ("boom" in failure.message, len(http.requests)) == (True, 1)
+    assert failure.retry_after_ms == 5000
 
 
 REFUSED = error_answer(401, {"error": {"message": "expired"}})
@@ -449,7 +451,7 @@ async def test_the_offline_stand_in_draws_equal_bytes_for_equal_prompts_and_othe
     assert first == again
     assert first.data != other.data
     assert (opened(first.data).size, opened(first.data).format, opened(first.data).mode) == ((768, 512), "PNG", "RGB")
-    assert (first.background, first.revised_prompt) == ("opaque", None)
+    assert first.background == "opaque"
 
 
 @pytest.mark.parametrize(

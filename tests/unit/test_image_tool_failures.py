@@ -202,7 +202,9 @@ async def test_a_picture_that_cannot_be_saved_is_kept_shown_and_warned_of(tmp_pa
 class FullPictures(PictureStore):
     """Checks pictures, but has no room for them."""
 
-    async def save_generated(self, picture: CheckedPicture, *, thread_id: str, call_id: str) -> SavedPicture:
+    async def save_generated(
+        self, picture: CheckedPicture, *, thread_id: str, call_id: str, prompt: str = ""
+    ) -> SavedPicture:
         raise OSError(28, "No space left on device")
 
     async def keep(self, picture: CheckedPicture, *, thread_id: str) -> PictureRef:

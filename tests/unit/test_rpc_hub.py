@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from app_server.rpc.connection import Connection
+from app_server.rpc.delta import Delta
 from app_server.rpc.hub import Hub
 from app_server.rpc.session import Session
 from app_server.turns.context import RicherForm
@@ -39,8 +40,8 @@ class FakeConnection(Connection[None]):
     def send(self, frame: bytes) -> None:
         self.frames.append(frame)
 
-    def send_delta(self, frame: bytes) -> None:
-        self.deltas.append(frame)
+    def send_delta(self, delta: Delta) -> None:
+        self.deltas.append(delta.frame())
 
 
 def make_hub() -> tuple[Hub[None], CountingClock]:

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
+import orjson
 import pytest
 
 from app_server.rpc import outbox as outbox_module
-from app_server.rpc.outbox import DELTA_LIMIT_BYTES, HARD_LIMIT_BYTES, Outbox
+from app_server.rpc.delta import Delta
+from app_server.rpc.outbox import DELTA_LIMIT_BYTES, HARD_LIMIT_BYTES, MERGE_FROM_BYTES, Outbox
 from app_server.transport.base import StreamClosed
 
 pytestmark = pytest.mark.anyio
@@ -61,6 +63,14 @@ async def running(outbox: Outbox) -> AsyncIterator[anyio.Event]:
             yield ended
 
 
+class Raw(Delta):
+    """A delta whose frame is told."""
+
+    def __init__(self, frame: bytes) -> None:
+        super().__init__("x", {}, lambda: 0)
+        self._frame = frame
+
+
 async def test_frames_go_out_in_the_order_in_which_they_were_put() -> None:
     stream = FakeStream()
     stream.reading.set()
@@ -68,7 +78,7 @@ async def test_frames_go_out_in_the_order_in_which_they_were_put() -> None:
     wanted = [b"%d" % number for number in range(100)]
     async with running(outbox):
         for number, frame in enumerate(wanted):
-            outbox.put_delta(frame) if number % 3 else outbox.put(frame)
+            outbox.put_delta(Raw(frame)) if number % 3 else outbox.put(frame)
             if number % 10 == 0:
                 await anyio.lowlevel.checkpoint()
         outbox.close()
@@ -90,21 +100,45 @@ async def test_what_is_queued_while_the_reader_is_busy_goes_as_one_bounded_batch
     assert [len(batch) for batch in stream.batches] == [1, 2, 2]
 
 
-async def test_a_slow_reader_misses_deltas_and_nothing_else() -> None:
+def piece(text: str, item: str = "i1") -> Delta:
+    return Delta("item/agentMessage/delta", {"threadId": "t", "itemId": item, "delta": text}, lambda: 5)
+
+
+async def queued_behind(first: bytes, *deltas: Delta) -> list[bytes]:
+    """What a reader gets that was busy with `first` while the deltas came."""
     stream = FakeStream()
     outbox = Outbox(stream)
-    big = b"x" * DELTA_LIMIT_BYTES
     async with running(outbox):
-        outbox.put(big)
+        outbox.put(first)
         await stream.entered.wait()
-        outbox.put_delta(b"at the limit")
-        outbox.put_delta(b"dropped")
+        for delta in deltas:
+            outbox.put_delta(delta)
         outbox.put(b"completed")
-        outbox.put_delta(b"dropped too")
         stream.reading.set()
         outbox.close()
-    assert stream.frames == [big, b"at the limit", b"completed"]
-    assert outbox.dropped_deltas == 2
+    return stream.frames[1:]
+
+
+async def test_pieces_that_wait_for_a_slow_reader_are_merged_into_the_same_text() -> None:
+    waiting = b"x" * MERGE_FROM_BYTES
+    frames = await queued_behind(waiting, piece("a"), piece("b"), piece("c", "i2"), piece("d"))
+    shown = [orjson.loads(frame)["params"] for frame in frames[:-1]]
+    assert [(params["itemId"], params["delta"]) for params in shown] == [("i1", "ab"), ("i2", "c"), ("i1", "d")]
+    assert frames[-1] == b"completed"
+
+
+async def test_a_merged_piece_stays_small_enough_for_a_client_that_reads_short_lines() -> None:
+    text = "y" * 1000
+    frames = await queued_behind(b"x" * MERGE_FROM_BYTES, *(piece(text) for _ in range(100)))
+    pieces = [orjson.loads(frame)["params"]["delta"] for frame in frames[:-1]]
+    assert "".join(pieces) == text * 100
+    assert max(map(len, frames)) < 64 * 1024
+
+
+async def test_far_behind_a_reader_misses_pieces_with_one_notice_and_nothing_else() -> None:
+    frames = await queued_behind(b"x" * (DELTA_LIMIT_BYTES + 1), piece("a"), piece("b"))
+    assert [orjson.loads(frame)["method"] for frame in frames[:-1]] == ["warning"]
+    assert frames[-1] == b"completed"
 
 
 async def test_beyond_the_hard_limit_put_says_that_the_connection_must_be_cut() -> None:

@@ -14,6 +14,7 @@ from app_server.rpc.quirks import (
     InlinePolicy,
     MessageBudget,
     message_budget,
+    turn_gap_s,
 )
 from app_server.rpc.session import Session
 
@@ -60,6 +61,20 @@ def test_each_measured_client_gets_what_it_survives(name: str, version: str, tra
 
 def test_every_row_says_what_was_measured() -> None:
     assert [row.client for row in QUIRKS if not row.reason] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "transport", "gap_s"),
+    [
+        ("codexed", "stdio", 0.025),
+        ("codexed", "websocket", 0.025),
+        ("codex-tui", "websocket", 0.0),
+        ("codex-app-server-sdk", "stdio", 0.0),
+        ("", "stdio", 0.0),
+    ],
+)
+def test_only_a_client_that_makes_its_queue_late_waits_for_its_turn(name: str, transport: str, gap_s: float) -> None:
+    assert turn_gap_s(session(name, "1.2.2", transport)) == gap_s
 
 
 @pytest.mark.parametrize(

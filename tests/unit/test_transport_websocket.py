@@ -1,8 +1,10 @@
 """The websocket listener: its address, its plain HTTP answers, who may connect, and how it ends."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
@@ -10,20 +12,17 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app_server.errors import ConfigurationError
-from app_server.transport.base import MessageStream, StreamClosed
-from app_server.transport.websocket import (
-    HttpReply,
-    HttpRequest,
+from app_server.transport.address import (
     ListenAddress,
-    ListenPolicy,
-    Routed,
-    Upgrade,
+    control_socket,
     is_loopback,
+    listen_addresses,
     listen_banner,
     parse_listen,
-    plan_answer,
-    serve_websocket,
 )
+from app_server.transport.base import MessageStream, StreamClosed
+from app_server.transport.http import HttpReply, HttpRequest, ListenPolicy, Routed, Upgrade, Visitor, plan_answer
+from app_server.transport.websocket import WebsocketStream, serve_websocket
 
 UPGRADE = {"connection": "keep-alive, Upgrade", "upgrade": "WebSocket"}
 NOT_WEBSOCKET = HttpReply(status=400, body=b"This address speaks websocket; connect to it with a websocket client.\n")
@@ -37,6 +36,8 @@ NOT_WEBSOCKET = HttpReply(status=400, body=b"This address speaks websocket; conn
         ("ws://localhost:8080/", ListenAddress(scheme="ws", host="localhost", port=8080)),
         ("ws://[::1]:0", ListenAddress(scheme="ws", host="::1", port=0)),
         ("ws://0.0.0.0:65535", ListenAddress(scheme="ws", host="0.0.0.0", port=65535)),
+        ("unix://", ListenAddress(scheme="unix")),
+        ("unix:///run/a b.sock", ListenAddress(scheme="unix", path=Path("/run/a b.sock"))),
     ],
 )
 def test_a_listen_address_is_read_and_written_back(text: str, address: ListenAddress) -> None:
@@ -49,15 +50,39 @@ def test_a_listen_address_is_read_and_written_back(text: str, address: ListenAdd
     [
         "", "stdio", "stdio://x", "ws://", "ws://127.0.0.1", "ws://:80", "ws://127.0.0.1:port", "ws://127.0.0.1:65536",
         "ws://127.0.0.1:0/path", "ws://127.0.0.1:0?x", "ws://127.0.0.1:0#x", "ws://me@127.0.0.1:0", "ws://[::1:0",
-        "wss://127.0.0.1:0", "http://127.0.0.1:0", "127.0.0.1:80", "unix://x",
+        "wss://127.0.0.1:0", "http://127.0.0.1:0", "127.0.0.1:80", "unix:", "unix:/run/x", "unix:///run/\0",
     ],
 )  # fmt: skip
 def test_any_other_listen_address_is_refused_with_the_known_forms(text: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         parse_listen(text)
     assert error.value.message == (
-        f'The listen address "{text}" is not known; write stdio:// or ws://HOST:PORT, for example ws://127.0.0.1:0.'
+        f'The listen address "{text}" is not known; write stdio://, unix://, unix://PATH or ws://HOST:PORT, '
+        "for example ws://127.0.0.1:0."
     )
+
+
+def test_a_relative_socket_path_counts_from_the_working_folder() -> None:
+    assert parse_listen("unix://run/a.sock") == ListenAddress(scheme="unix", path=Path.cwd() / "run" / "a.sock")
+
+
+def test_several_addresses_are_kept_in_order_and_once() -> None:
+    two = ("ws://127.0.0.1:0", "unix:///run/a.sock")
+    assert listen_addresses([*two, two[0]]) == tuple(map(parse_listen, two))
+    assert listen_addresses([]) == listen_addresses(["stdio://", "stdio://"]) == (ListenAddress(scheme="stdio"),)
+
+
+@pytest.mark.parametrize("others", [["ws://127.0.0.1:0"], ["unix://", "ws://127.0.0.1:0"]])
+def test_stdio_stands_alone(others: list[str]) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        listen_addresses([*others, "stdio://"])
+    assert error.value.message == (
+        "--listen stdio:// serves one client and stands alone; leave it out, or leave the other addresses out."
+    )
+
+
+def test_the_default_socket_is_where_terminal_clients_look() -> None:
+    assert control_socket(Path("/h")) == Path("/h/app-server-control/app-server-control.sock")
 
 
 @pytest.mark.parametrize(
@@ -75,6 +100,7 @@ def test_the_banner_names_the_websocket_and_the_probe() -> None:
     assert listen_banner(ListenAddress(scheme="ws", host="::1", port=7)) == (
         "listening on ws://[::1]:7 (ready: http://[::1]:7/readyz)"
     )
+    assert listen_banner(ListenAddress(scheme="unix", path=Path("/run/a"))) == "listening on unix:///run/a"
 
 
 async def route(_request: HttpRequest) -> HttpReply:
@@ -85,10 +111,30 @@ async def inner_route(_request: HttpRequest) -> HttpReply:
     return HttpReply()
 
 
-def refuse_without_token(headers: Mapping[str, str]) -> str | None:
-    return None if headers.get("authorization") == "Bearer t" else "Send the token as a bearer."
+class FakeGate:
+    """Lets in who brings the token t, as ann, until `revoke`."""
+
+    def __init__(self) -> None:
+        self.inside: list[Callable[[], None]] = []
+
+    async def admit(self, headers: Mapping[str, str]) -> Visitor | str:
+        return ANN if headers.get("authorization") == "Bearer t" else "Send the token as a bearer."
+
+    @contextmanager
+    def watching(self, visitor: Visitor, revoked: Callable[[], None]) -> Iterator[None]:
+        assert visitor == ANN
+        self.inside.append(revoked)
+        try:
+            yield
+        finally:
+            self.inside.remove(revoked)
+
+    def revoke(self) -> None:
+        for revoked in self.inside:
+            revoked()
 
 
+ANN = Visitor(principal="ann", key=b"k")
 REFUSED = HttpReply(status=401, headers={"WWW-Authenticate": "Bearer"}, body=b"Send the token as a bearer.\n")
 NOT_GET = HttpReply(status=405, headers={"Allow": "GET"})
 
@@ -126,17 +172,28 @@ NOT_GET = HttpReply(status=405, headers={"Allow": "GET"})
             Routed(route=inner_route, request=HttpRequest(path="/pictures/small/1", query="", headers={})),
         ),
         ("POST", "/pictures/1", {}, NOT_GET),
+        (
+            "GET", "/signed/1?sig=x", {},
+            Routed(route=route, request=HttpRequest(path="/signed/1", query="sig=x", headers={})),
+        ),
+        ("GET", "/signed/1", UPGRADE, Upgrade()),
+        ("GET", "/signed/1", {"origin": "http://bad"}, HttpReply(status=403)),
     ],
 )  # fmt: skip
-def test_every_request_gets_its_answer(
+@pytest.mark.anyio
+async def test_every_request_gets_its_answer(
     method: str, target: str, headers: dict[str, str], answer: Upgrade | Routed | HttpReply
 ) -> None:
     policy = ListenPolicy(
         routes={"/pictures/": route, "/pictures/small/": inner_route},
         ready=lambda: True,
         allowed_origins=frozenset({"http://good"}),
+        signed_routes={"/signed/": route},
     )
-    assert plan_answer(policy, method, target, headers) == answer
+    planned = await plan_answer(policy, method, target, headers)
+    if isinstance(planned, Routed):
+        planned = replace(planned, request=replace(planned.request, headers={}))
+    assert planned == answer
 
 
 @pytest.mark.parametrize(
@@ -148,15 +205,20 @@ def test_every_request_gets_its_answer(
         ("/pictures/1", {}, REFUSED),
         ("/nope", {}, REFUSED),
         ("/", {**UPGRADE, "authorization": "Bearer wrong"}, REFUSED),
-        ("/", {**UPGRADE, "authorization": "Bearer t"}, Upgrade()),
+        ("/", {**UPGRADE, "authorization": "Bearer t"}, Upgrade(visitor=ANN)),
+        ("/signed/1", {}, Routed(route=route, request=HttpRequest(path="/signed/1", query="", headers={}))),
+        ("/signed/1", UPGRADE, REFUSED),
         ("/", {**UPGRADE, "authorization": "Bearer t", "origin": "null"}, HttpReply(status=403)),
     ],
 )
-def test_a_login_is_asked_for_everything_but_the_probes(
-    target: str, headers: dict[str, str], answer: Upgrade | HttpReply
+@pytest.mark.anyio
+async def test_a_login_is_asked_for_everything_but_the_probes_and_signed_routes(
+    target: str, headers: dict[str, str], answer: Upgrade | Routed | HttpReply
 ) -> None:
-    policy = ListenPolicy(routes={"/pictures/": route}, ready=lambda: False, authorize=refuse_without_token)
-    assert plan_answer(policy, "GET", target, headers) == answer
+    policy = ListenPolicy(
+        routes={"/pictures/": route}, ready=lambda: False, gate=FakeGate(), signed_routes={"/signed/": route}
+    )
+    assert await plan_answer(policy, "GET", target, headers) == answer
 
 
 async def echo(stream: MessageStream) -> None:
@@ -254,12 +316,45 @@ async def test_an_origin_is_refused_on_the_upgrade_unless_it_is_allowed() -> Non
 
 @pytest.mark.anyio
 async def test_a_wrong_token_is_told_why() -> None:
-    async with listening(authorize=refuse_without_token) as address:
+    async with listening(gate=FakeGate()) as address:
         with pytest.raises(InvalidStatus) as refused:
             await connect(str(address))
         async with connect(str(address), additional_headers={"Authorization": "Bearer t"}) as client:
             assert await ask(client, "x") == "x"
     assert (refused.value.response.status_code, refused.value.response.body) == (401, REFUSED.body)
+
+
+@pytest.mark.anyio
+async def test_a_stream_carries_the_name_of_its_login_and_ends_when_that_is_revoked() -> None:
+    gate, names, cancelled = FakeGate(), [], anyio.Event()
+
+    async def on_connection(stream: MessageStream) -> None:
+        assert isinstance(stream, WebsocketStream)
+        names.append(stream.principal)
+        gate.revoke()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cancelled.set()
+
+    async with listening(on_connection, gate=gate) as address:
+        async with connect(str(address), additional_headers={"Authorization": "Bearer t"}) as client:
+            with pytest.raises(ConnectionClosed) as closed:
+                await client.recv()
+        await cancelled.wait()
+    assert (names, gate.inside) == (["ann"], [])
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "the login of this connection was revoked")
+
+
+@pytest.mark.anyio
+async def test_the_compression_that_terminal_clients_offer_is_ignored() -> None:
+    async with listening() as address:
+        offer = {"x-codex-app-server-compression": "zstd-stream-v1"}
+        async with connect(str(address), additional_headers=offer) as client:
+            assert await ask(client, "plain") == "plain"
+            assert client.response is not None
+            assert "x-codex-app-server-compression" not in client.response.headers
 
 
 @pytest.mark.anyio
@@ -279,10 +374,11 @@ async def test_other_machines_are_not_let_in_without_a_login() -> None:
         async with serve_websocket("0.0.0.0", 0, echo, routes={}, ready=lambda: True):
             pass
     assert error.value.message == (
-        "Listening on 0.0.0.0 would let other machines in without a login; listen on 127.0.0.1 or set up a token."
+        "Listening on 0.0.0.0 would let other machines in without a login; listen on 127.0.0.1, or ask for a token "
+        "with --ws-auth capability-token --ws-token-file FILE."
     )
     async with serve_websocket(
-        "0.0.0.0", 0, echo, routes={}, ready=lambda: True, authorize=refuse_without_token, close_timeout_s=0.2
+        "0.0.0.0", 0, echo, routes={}, ready=lambda: True, gate=FakeGate(), close_timeout_s=0.2
     ) as address:
         assert address.port > 0
 

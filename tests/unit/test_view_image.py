@@ -219,6 +219,17 @@ async def test_the_detail_goes_along_with_the_picture(tmp_path: Path, shown: Sho
 
 
 @pytest.mark.anyio
+async def test_what_hooks_get_stays_small_however_long_the_path_is(tmp_path: Path, shown: ShownItems) -> None:
+    folder = tmp_path
+    while len(str(folder)) < 3300:
+        folder = folder / ("x" * 200)
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(png())
+    result = await tool(tmp_path).handle(call(tmp_path, shown, {"path": str(folder / "a.png")}))
+    assert (result.hook["path"], len(orjson.dumps(result.hook)) < 4096) == (None, True)
+
+
+@pytest.mark.anyio
 async def test_a_path_may_be_absolute_relative_or_below_the_home(
     tmp_path: Path, shown: ShownItems, monkeypatch: pytest.MonkeyPatch
 ) -> None:

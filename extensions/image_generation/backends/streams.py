@@ -44,10 +44,8 @@ class PictureStream:
         """Whether all pictures that were asked for are here."""
         return len(self._pictures) >= self._wanted
 
-    async def take(self, payload: bytes) -> None:
-        """One event's `data`. What is no event of ours is skipped."""
-        if self.whole:
-            return
+    async def take(self, payload: bytes) -> bool:
+        """One event's `data`, and whether another one is wanted. What is no event of ours is skipped."""
         event = await anyio.to_thread.run_sync(_object, payload)  # megabytes of JSON: not on the event loop
         kind = str(event.get("type", ""))
         if kind.endswith(".partial_image"):
@@ -60,6 +58,7 @@ class PictureStream:
             self._said |= parameters(event)
         elif kind == "error" or "error" in event:
             self._error = event
+        return not self.whole
 
     def result(self, answer: HttpAnswer) -> Answer:
         """What came of the stream, once it has ended. Raises BackendFailure."""
