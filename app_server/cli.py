@@ -56,6 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
         )
         group.add_argument("action", choices=["list"], nargs="?", default="list")
         group.set_defaults(command=name)
+    for name, text in (("generate-json-schema", "a JSON Schema"), ("generate-ts", "TypeScript declarations")):
+        schema = commands.add_parser(
+            name, allow_abbrev=False, help=f"write the protocol as {text}", description=f"Write the protocol as {text}."
+        )
+        schema.add_argument("--out", metavar="DIR", required=True, help="the folder to write to; made where missing")
     from app_server.commands import demo, exec
 
     demo.add_parser(commands)
@@ -121,7 +126,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
-_COMMANDS = frozenset({"serve", "app-server", "features", "extensions", "demo", "exec"})
+_COMMANDS = frozenset(
+    {"serve", "app-server", "features", "extensions", "demo", "exec", "generate-json-schema", "generate-ts"}
+)
 _WITH_VALUE = frozenset({"-c", "--config", "--enable", "--disable"}) | VALUE_OPTIONS
 
 
@@ -149,6 +156,10 @@ def run(parsed: argparse.Namespace) -> int:
             from app_server.commands import demo
 
             return demo.run(parsed)
+        case "generate-json-schema" | "generate-ts":
+            from app_server.commands import schema
+
+            return schema.run(parsed)
         case "exec":
             from app_server.commands import exec
 

@@ -52,7 +52,7 @@ async def windows_sandbox_readiness(
 async def server_diagnostics(ctx: Context, params: ServerDiagnosticsParams | None) -> ServerDiagnosticsResponse:
     """The process, its memory where the platform tells it, and how much it holds."""
     services = ctx.services
-    gauges = {"app.connections": len(services.hub.clients()), "app.threads.loaded": len(services.threads.loaded())}
+    gauges = {"app.connections": len(services.hub.clients()), "app.threads.loaded": len(services.threads.loaded)}
     return ServerDiagnosticsResponse(
         process=ServerDiagnosticsProcess(
             id=os.getpid(), resident_memory_bytes=await anyio.to_thread.run_sync(resident_memory_bytes)

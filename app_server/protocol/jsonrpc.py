@@ -96,7 +96,7 @@ def parse_frame(data: bytes) -> Frame | None:
 
 
 def _usable_id(value: Any) -> RequestId | None:
-    if type(value) is str or (type(value) is int and abs(value) <= _MAX_ID):
+    if type(value) is str or (type(value) is int and -_MAX_ID - 1 <= value <= _MAX_ID):
         return value
     return None
 

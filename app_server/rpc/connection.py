@@ -135,7 +135,7 @@ class Connection(Generic[S]):
         self._outbox.put_delta(delta)
 
     async def room(self) -> None:
-        """Wait while the client is far behind in reading."""
+        """Wait while the client is behind in reading."""
         await self._outbox.room()
 
     async def request(self, method: str, params: Any) -> Any:

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ValidationError
 from app_server.errors import AppServerError, InternalError, InvalidRequest, NotSupported, RpcError, as_rpc_error
 from app_server.observability.logging import get_logger
 from app_server.protocol.base import NoParams, WireModel, validation_error_message
+from app_server.protocol.gates import experimental_use
 from app_server.protocol.jsonrpc import MISSING, Request, encode_error, encode_result
-from app_server.protocol.tables import experimental_use
 from app_server.protocol.unsupported import UNSUPPORTED
 from app_server.rpc.context import RequestContext
 from app_server.rpc.registry import MethodSpec

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from app_server.clock import Clock
 from app_server.errors import RpcError
+from app_server.protocol.gates import EXPERIMENTAL_NOTIFICATIONS
 from app_server.protocol.jsonrpc import encode_notification
-from app_server.protocol.tables import EXPERIMENTAL_NOTIFICATIONS
 from app_server.rpc.delta import Delta
 from app_server.rpc.quirks import INLINE, THUMBNAIL, InlinePolicy, MessageBudget, message_budget
 from app_server.rpc.session import Session

@@ -18,6 +18,8 @@ from app_server.transport.base import MessageStream, StreamClosed
 MERGE_FROM_BYTES = 64 * 1024
 DELTA_LIMIT_BYTES = 32 * 1024 * 1024
 HARD_LIMIT_BYTES = 256 * 1024 * 1024
+ROOM_BYTES = 1024 * 1024
+"""What a sender that slows down leaves waiting at most: far from where others would lose deltas."""
 _BATCH_BYTES = 1024 * 1024
 _FLUSH_TIMEOUT_S = 5.0
 
@@ -65,8 +67,8 @@ class Outbox:
             self._wake.set()
 
     async def room(self) -> None:
-        """Wait while deltas are dropped: for a sender that can slow down instead. Returns when the connection ends."""
-        while self.queued_bytes > DELTA_LIMIT_BYTES and not self._closing:
+        """Wait while more than `ROOM_BYTES` are unread: for a sender that can slow down. Ends with the connection."""
+        while self.queued_bytes > ROOM_BYTES and not self._closing:
             await self._less.wait()
 
     def close(self) -> None:

@@ -162,7 +162,7 @@ class ItemEmitter:
                     update={
                         "status": "cancelled" if interrupted else "failed",
                         "error": ImageGenerationError(
-                            type="cancelled",
+                            type="cancelled" if interrupted else "unknownOutcome",
                             message="The turn was interrupted before the picture was finished."
                             if interrupted
                             else "The picture was not finished: the call ended before it was there.",

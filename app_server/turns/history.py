@@ -9,6 +9,7 @@ provider's prompt cache holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 from app_server.extension_api.tools import Content, PictureContent, PictureRef, TextContent
@@ -50,7 +51,7 @@ def labelled(parts: Sequence[Item], next_handle: Callable[[], str]) -> list[Item
             out.append(part)
             continue
         number, handle = number + 1, next_handle()
-        place = f' path="{part["path"]}"' if part.get("path") else ""
+        place = f' path="{escape(str(part["path"]))}"' if part.get("path") else ""
         bare = {key: value for key, value in part.items() if key != "path"}
         opening = f"<image name=[Image #{number}] handle={handle}{place}>"
         out += [{"type": "input_text", "text": opening}, {**bare, "handle": handle}]

@@ -114,6 +114,10 @@ class Sampler:
         """
         try:
             await self._stream(sample, request, moment, plan, cut)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._place_outputs(sample)  # a picture that is ready is paid for: the next turn can build on it
+            raise
         except ExceptionGroup as group:  # what failed inside the task group is a plain error for the caller
             raise first_cause(group) from None
         if sample.error is not None and not sample.tools_started:
@@ -217,8 +221,9 @@ class Sampler:
         return self._tool_limiters.setdefault(name, anyio.CapacityLimiter(bound))
 
     async def _place_outputs(self, sample: Sample) -> None:
-        if sample.calls:
-            outputs = [call_output(call, sample.outputs[index].output) for index, call in enumerate(sample.calls)]
+        """In the order of the calls; one that was cut has none here and gets its answer when the turn is closed."""
+        done = sorted(sample.outputs.items())
+        if outputs := [call_output(sample.calls[index], routed.output) for index, routed in done]:
             await self._sink.append(Record(kind=HISTORY, data={"items": outputs}))
 
 

@@ -85,6 +85,11 @@ class FileWatcher:
         self._polling = False
         self._worker: anyio.CapacityLimiter | None = None
 
+    @property
+    def count(self) -> int:
+        """How many paths are watched."""
+        return len(self._watches)
+
     async def add(self, watch: Watch) -> None:
         """Watch from this moment on: a change after the return is told."""
         watch.seen = (await self._look([watch.path]))[0]

@@ -35,6 +35,7 @@ NO_COUNTERPART = {
     "ImageGenerationError": "ours: why there is no picture",
     "LogoutAccountParams": "the method has no params",
     "ConfigRequirementsReadParams": "the method has no params",
+    "WindowsSandboxReadinessParams": "the method has no params",
     "LoginAccountResponse": "the base of its variants",
     "LoginAccountParams": "holds its variants, each of which is compared",
     "GranularApproval": "written inline in the schema",

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, RootModel, ValidationError
 
-from app_server.protocol import account, initialize, items, tables, thread, turn
+from app_server.protocol import account, gates, initialize, items, tables, thread, turn
 from app_server.protocol.base import Params, WireModel, validation_error_message
 from tests.conformance.reference_schema import definition, methods, needs_schema
 from tests.conformance.wire_models import MODELS, by_alias, is_tag, sample
@@ -174,9 +174,9 @@ def test_a_table_gives_each_method_the_shape_that_the_schema_gives_it(
 @needs_schema
 def test_what_is_gated_exists() -> None:
     requests = methods("ClientRequest")
-    assert set(requests) >= tables.EXPERIMENTAL_METHODS
-    assert set(methods("ServerNotification")) >= tables.EXPERIMENTAL_NOTIFICATIONS
-    for method, names in tables.EXPERIMENTAL_FIELDS.items():
+    assert set(requests) >= gates.EXPERIMENTAL_METHODS
+    assert set(methods("ServerNotification")) >= gates.EXPERIMENTAL_NOTIFICATIONS
+    for method, names in gates.EXPERIMENTAL_FIELDS.items():
         schema = definition(str(requests[method]))
         assert schema is not None
         assert names <= set(schema["properties"])
@@ -196,4 +196,4 @@ def test_what_is_gated_exists() -> None:
     ],
 )
 def test_a_request_needs_the_capability_only_for_what_it_says(method: str, params: Any, used: str | None) -> None:
-    assert tables.experimental_use(method, params) == used
+    assert gates.experimental_use(method, params) == used

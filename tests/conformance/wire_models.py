@@ -91,11 +91,16 @@ def _sample(annotation: Any, turn_no: int, full: bool) -> Any:
     return {str: "text", int: 200, bool: True}[part]
 
 
+def _path(field: FieldInfo) -> str | None:
+    """What a checked path accepts: `AbsolutePath` is text with a validator."""
+    return "/tmp/a" if field.annotation is str and field.metadata else None
+
+
 def sample(model: type[BaseModel], turn_no: int, full: bool) -> dict[str, Any]:
     """Return an object for `model`: its required members, or all; `turn_no` walks through the branches of unions."""
     model.model_rebuild()
     chosen = {
-        field.alias or name: _sample(field.annotation, turn_no, full)
+        field.alias or name: _path(field) or _sample(field.annotation, turn_no, full)
         for name, field in model.model_fields.items()
         if full or field.is_required() or name in ("type", "mode")
     }

@@ -9,6 +9,8 @@ from email.policy import HTTP
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import orjson
 import pytest
 
@@ -269,6 +271,27 @@ async def test_an_interrupt_while_the_backend_works_closes_the_item_as_cancelled
         assert (await ended(client, turn_id))["status"] == "interrupted"
         (item,) = pictures_of(client)
     assert (item["status"], item["error"]["type"]) == ("cancelled", "cancelled")
+
+
+async def test_a_picture_that_was_ready_before_the_interrupt_stays_in_the_conversation(tmp_path: Path) -> None:
+    gate = Gate()
+    async with studio(tmp_path) as (chat, pictures, client):
+        pictures.images += [image_reply(png()), Reply(hold=gate)]
+        calls = [plain_call("call_1", prompt="a fox"), plain_call("call_2", prompt="an owl")]
+        chat.queue += [sse("r1", *calls), text_turn("r2", "Here.")]
+        thread_id = await start_thread(client)
+        turn_id = await start_turn(client, thread_id, "Draw both")
+        await gate.wait_reached()
+        while not any(item["status"] == "completed" for item in pictures_of(client)):
+            await anyio.lowlevel.checkpoint()
+        await client.request("turn/interrupt", {"threadId": thread_id, "turnId": turn_id})
+        await ended(client, turn_id)
+        await run_turn(client, thread_id, "Which did you make?")
+    kinds = {
+        output["call_id"]: "aborted" if isinstance(output["output"], str) else output["output"][0]["type"]
+        for output in outputs(chat.posts()[-1])
+    }
+    assert sorted(kinds.values()) == ["aborted", "input_image"]
 
 
 async def test_without_its_key_the_picture_provider_says_what_to_set(tmp_path: Path) -> None:

@@ -45,9 +45,7 @@ class Home:
     extensions: Sequence[str] | None = ("extensions.image_generation",)
 
     def options(self) -> Options:
-        return Options(
-            env=self.env, cwd=self.cwd, home=self.home, enable=self.enable, extensions=self.extensions
-        )
+        return Options(env=self.env, cwd=self.cwd, home=self.home, enable=self.enable, extensions=self.extensions)
 
 
 def make_home(
@@ -65,9 +63,7 @@ def make_home(
     home, cwd = folder / "home", folder / "work"
     for each in (home, cwd):
         each.mkdir(parents=True, exist_ok=True)
-    text = CONFIG.format(
-        base_url=base_url, login=login, retries=retries, top=top, provider=provider, features=features
-    )
+    text = CONFIG.format(base_url=base_url, login=login, retries=retries, top=top, provider=provider, features=features)
     (home / "config.toml").write_text(text, encoding="utf-8")
     return Home(home=home, cwd=cwd, enable=enable)
 

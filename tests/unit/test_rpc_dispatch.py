@@ -23,7 +23,7 @@ from app_server.rpc.registry import MethodSpec
 from app_server.rpc.session import Session
 
 pytestmark = pytest.mark.anyio
-SECRET = "/home/someone/.secret sk-123"
+SECRET = "/srv/someone/.secret sk-123"
 
 
 class EchoParams(Params):

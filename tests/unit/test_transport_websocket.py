@@ -309,7 +309,7 @@ async def test_an_origin_is_refused_on_the_upgrade_unless_it_is_allowed() -> Non
     async with listening(allowed_origins=frozenset({"http://good"})) as address:
         with pytest.raises(InvalidStatus) as refused:
             await connect(str(address), origin="http://bad")  # type: ignore[arg-type] # a NewType of str
-        async with connect(str(address), origin="http://good") as client:  # type: ignore[arg-type]
+        async with connect(str(address), origin="http://good") as client:  # type: ignore[arg-type] # a NewType of str
             assert await ask(client, "x") == "x"
     assert refused.value.response.status_code == 403
 
