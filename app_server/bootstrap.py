@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
-from pydantic import ValidationError
 
 from app_server.clock import Clock, SystemClock
 from app_server.config.home import resolve_home
@@ -25,8 +24,7 @@ from app_server.config.layers import LoadedConfig, load_config
 from app_server.errors import AppServerError, ConfigurationError, InternalError, InvalidRequest
 from app_server.observability.logging import get_logger
 from app_server.platform_facts import platform_os, user_agent
-from app_server.protocol.base import validation_error_message
-from app_server.protocol.initialize import InitializeParams
+from app_server.protocol.handshake import NoHandshake, read_handshake
 from app_server.protocol.jsonrpc import MISSING
 from app_server.rpc.connection import Connection, Core
 from app_server.rpc.hub import Hub
@@ -109,17 +107,14 @@ class App:
         if params is MISSING:
             raise InvalidRequest("Invalid request: missing field `params`", data_code="missingParams")
         try:
-            given = InitializeParams.model_validate(params)
-        except ValidationError as error:
-            message = validation_error_message(error, data=params)
-            raise InvalidRequest(f"Invalid request: {message}", data_code="invalidParams") from None
-        capabilities = given.capabilities
-        session.client_name, session.client_version = given.client_info.name, given.client_info.version
-        session.client_title = given.client_info.title
-        if capabilities is not None:
-            session.experimental_api = capabilities.experimental_api
-            session.opted_out = frozenset(capabilities.opt_out_notification_methods or ())
-            session.extensions = capabilities.extensions or {}
+            told = read_handshake(params)
+        except NoHandshake as error:
+            raise InvalidRequest(f"Invalid request: {error}", data_code="invalidParams") from None
+        session.client_name, session.client_version = told.client_name, told.client_version
+        session.client_title = told.client_title
+        session.experimental_api = told.experimental_api
+        session.opted_out = told.opted_out
+        session.extensions = told.extensions
         session.initialized = True
         return {
             "userAgent": user_agent(session.client_name, session.client_version, self.options.env),

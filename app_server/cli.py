@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from app_server.commands import demo_options, exec_options
 from app_server.commands.listener_options import VALUE_OPTIONS, add_listener_options
 from app_server.errors import AppServerError, first_cause
 
@@ -61,10 +62,8 @@ def build_parser() -> argparse.ArgumentParser:
             name, allow_abbrev=False, help=f"write the protocol as {text}", description=f"Write the protocol as {text}."
         )
         schema.add_argument("--out", metavar="DIR", required=True, help="the folder to write to; made where missing")
-    from app_server.commands import demo, exec
-
-    demo.add_parser(commands)
-    exec.add_parser(commands, common)
+    demo_options.add_parser(commands)
+    exec_options.add_parser(commands, common)
     return parser
 
 

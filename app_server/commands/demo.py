@@ -3,7 +3,7 @@
 Starts the real server as a child over stdio, sends a prompt (or an edit of the newest picture of the demo's home) and
 shows what comes back. It owns the arguments and the conversation; the child and its pipes are `demo_client`'s, what the
 person sees is `demo_view`'s. It never reaches into the server: all that it knows came over the wire. Offline unless
-another provider is named. `cli.py` calls `add_parser` and `run`.
+another provider is named. `cli.py` calls `run`.
 
 Exit status: 0 a picture was saved, 1 it was not, 2 wrong arguments, 130 interrupted.
 
@@ -17,7 +17,6 @@ import asyncio
 import contextlib
 import io
 import json
-import math
 import os
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -27,7 +26,8 @@ from typing import Any, Final
 
 from app_server.clock import SystemClock
 from app_server.commands.demo_client import RequestRefused, ServerGone, StdioServer
-from app_server.commands.demo_view import DEFAULT_HOME, DEFAULT_PROMPT, OFFLINE, DemoRequest, View
+from app_server.commands.demo_options import DEFAULT_HOME, DEFAULT_PROMPT, OFFLINE
+from app_server.commands.demo_view import DemoRequest, View
 from app_server.version import __version__
 
 ENV_PROMPT: Final = "APP_SERVER_DEMO_PROMPT"
@@ -52,28 +52,6 @@ class EditTarget:
     thread_id: str
     path: Path
     completed_at_ms: int
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand; the parsed arguments carry `run`."""
-    parser = subparsers.add_parser(
-        "demo",
-        allow_abbrev=False,
-        help="make a picture in one turn, offline, and show it",
-        description="Start the server as a child, run one turn that makes a picture, save it and show it. Without "
-        "--provider the built-in offline provider and its offline image backend are used: stand-ins, not AI, that need "
-        "no key and no network.",
-    )
-    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help=f'what to draw (default: "{DEFAULT_PROMPT}")')
-    parser.add_argument("--edit", metavar="TEXT", help="edit the newest picture of the home instead")
-    parser.add_argument("--provider", metavar="NAME", help=f"model provider (default: {OFFLINE}, a stand-in, not AI)")
-    parser.add_argument("--model", metavar="M", help="model to ask (default: the home's or the provider's)")
-    parser.add_argument(
-        "--home", metavar="DIR", help=f"where threads and pictures are kept (default: ./{DEFAULT_HOME})"
-    )
-    parser.add_argument("--no-preview", action="store_true", help="do not show the picture in the terminal")
-    parser.add_argument("--timeout", type=seconds, default=180.0, metavar="S", help="give up after S seconds (180)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -228,11 +206,3 @@ async def _turn(server: StdioServer, thread_id: str, text: str, view: View) -> i
             async with asyncio.timeout(INTERRUPT_TIMEOUT_S):
                 await server.request("turn/interrupt", {"threadId": thread_id, "turnId": turn_id})
         raise
-
-
-def seconds(text: str) -> float:
-    """A time from the command line; argparse names this function when it is not even a number."""
-    value_s = float(text)
-    if not 0 < value_s < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a time above 0 seconds")
-    return value_s

@@ -14,14 +14,11 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
 
 from app_server.clock import Clock
+from app_server.commands.demo_options import DEFAULT_HOME, DEFAULT_PROMPT, OFFLINE
 from app_server.commands.preview import preview
-
-DEFAULT_PROMPT: Final = "a red fox in the snow"
-DEFAULT_HOME: Final = ".demo"
-OFFLINE: Final = "offline"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

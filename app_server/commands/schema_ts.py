@@ -23,7 +23,7 @@ def declarations(bundle: Schema) -> str:
 def declaration(name: str, schema: Schema) -> str:
     """One exported type."""
     comment = _comment(schema.get("description"), "")
-    if "properties" in schema:
+    if schema.get("properties"):
         return f"{comment}export interface {name} {_object(schema, '')}"
     if schema.get("type") == "object" and "additionalProperties" not in schema:
         return f"{comment}export type {name} = Record<string, never>;"

@@ -18,11 +18,8 @@ from app_server.bootstrap import App, Options
 from app_server.clock import SystemClock
 from app_server.commands.listener_options import ListenerOptions, listener_options
 from app_server.observability.logging import configure_logging, level_from_environment
-from app_server.protocol.image import PICTURE_ROUTE
 from app_server.transport.address import ListenAddress, control_socket, listen_banner
 from app_server.transport.stdio import StdioStream, claim_stdio
-from app_server.transport.unix import serve_unix
-from app_server.transport.websocket import serve_websocket
 
 
 def options_from(parsed: argparse.Namespace) -> Options:
@@ -63,6 +60,10 @@ async def _listen(app: App, options: ListenerOptions) -> None:
 
 
 def _listener(app: App, address: ListenAddress, options: ListenerOptions) -> AbstractAsyncContextManager[ListenAddress]:
+    from app_server.protocol.image import PICTURE_ROUTE  # slow to load, and of no use to a client on stdin
+    from app_server.transport.unix import serve_unix
+    from app_server.transport.websocket import serve_websocket
+
     routes = {PICTURE_ROUTE: app.picture}
     if address.scheme == "unix":
         return serve_unix(

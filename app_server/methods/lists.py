@@ -41,10 +41,11 @@ from app_server.protocol.lists import (
 )
 from app_server.rpc.registry import method
 from app_server.threads.paging import page_limit
+from app_server.threads.settings import PERMISSION_PROFILES
 from app_server.workspace.skills import find_skills
 
 _EMPTY_PAGE: Final[dict[str, Any]] = {"data": [], "nextCursor": None}
-_PROFILES: Final = (":read-only", ":workspace", ":danger-full-access")
+_PROFILES: Final = tuple(PERMISSION_PROFILES)
 _EVENTS: Final[dict[HookEvent, HookEventName]] = {
     HookEvent.PRE_TOOL_USE: "preToolUse",
     HookEvent.POST_TOOL_USE: "postToolUse",

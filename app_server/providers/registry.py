@@ -147,6 +147,8 @@ def login_hint(table: ProviderConfig, *, chatgpt_login: bool) -> str:
         return f"experimental_bearer_token in {here} of config.toml"
     if table.requires_openai_auth and chatgpt_login:
         return "the ChatGPT login, which may have ended: log in again"
+    if table.requires_openai_auth and table.id != "openai":
+        return "the login: log in with account/login/start"
     if table.requires_openai_auth:
         return f"the API key of the login (account/login/start) or in the environment variable {OPENAI_API_KEY}"
     return f"the key of this provider: name its environment variable as env_key in {here} of config.toml"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app_server.config.schema import Config
+from app_server.errors import InvalidRequest
 from app_server.protocol.base import WireModel
 from app_server.protocol.thread import ThreadResumeParams, ThreadStartParams
 from app_server.protocol.thread_more import ThreadForkParams, ThreadSettingsUpdateParams
@@ -25,6 +26,12 @@ _SANDBOXES: Mapping[str, Mapping[str, Any]] = {
     },
     "danger-full-access": {"type": "dangerFullAccess"},
 }
+PERMISSION_PROFILES: Mapping[str, str] = {
+    ":read-only": "read-only",
+    ":workspace": "workspace-write",
+    ":danger-full-access": "danger-full-access",
+}
+"""The sandbox modes under the names that permission profiles have."""
 
 
 def initial_settings(
@@ -43,7 +50,7 @@ def initial_settings(
         cwd=str(cwd),
         approval_policy=_plain(params.approval_policy) or _plain(config.approval_policy),
         approvals_reviewer=params.approvals_reviewer or "user",
-        sandbox=dict(_SANDBOXES[params.sandbox or config.sandbox_mode]),
+        sandbox=_sandbox(params.sandbox, params.permissions) or dict(_SANDBOXES[config.sandbox_mode]),
         effort=config.model_reasoning_effort,
         summary=config.model_reasoning_summary,
         verbosity=config.model_verbosity,
@@ -68,7 +75,7 @@ def with_resume_overrides(
         "cwd": str(Path(settings.cwd) / params.cwd) if params.cwd else None,
         "approval_policy": _plain(params.approval_policy),
         "approvals_reviewer": params.approvals_reviewer,
-        "sandbox": dict(_SANDBOXES[params.sandbox]) if params.sandbox else None,
+        "sandbox": _sandbox(params.sandbox, params.permissions),
         "personality": getattr(params, "personality", None),  # a fork cannot set it
         "service_tier": params.service_tier,
         "base_instructions": params.base_instructions,
@@ -88,7 +95,7 @@ def with_turn_overrides(settings: Settings, params: TurnStartParams | ThreadSett
         "cwd": str(Path(settings.cwd) / params.cwd) if params.cwd else None,
         "approval_policy": _plain(params.approval_policy),
         "approvals_reviewer": params.approvals_reviewer,
-        "sandbox": _plain(params.sandbox_policy),
+        "sandbox": _sandbox(None, params.permissions) or _plain(params.sandbox_policy),
         "personality": params.personality,
         "service_tier": params.service_tier,
     }
@@ -162,6 +169,18 @@ def thread_settings(settings: Settings) -> dict[str, Any]:
         "multiAgentMode": "explicitRequestOnly",
         "personality": settings.personality,
     }
+
+
+def _sandbox(mode: str | None, profile: str | None) -> dict[str, Any] | None:
+    """The policy of a permission profile, else of a sandbox mode, else None. Raises InvalidRequest."""
+    if profile is not None:
+        if profile not in PERMISSION_PROFILES:
+            raise InvalidRequest(
+                f"There is no permission profile {profile[:100]}; permissionProfile/list names them all.",
+                data_code="unknownProfile",
+            )
+        mode = PERMISSION_PROFILES[profile]
+    return dict(_SANDBOXES[mode]) if mode else None
 
 
 def _plain(value: Any) -> Any:

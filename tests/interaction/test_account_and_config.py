@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -10,9 +11,9 @@ import pytest
 from app_server.bootstrap import App
 from app_server.errors import ConfigurationError
 from tests.interaction.conversation import picture_home, refused, run_turn, start_thread
-from tests.support.accounts import access_token, write_chatgpt_auth
+from tests.support.accounts import access_token, id_token, write_chatgpt_auth
 from tests.support.server import connected, make_home, running, serving
-from tests.support.upstream import ScriptedUpstream, text_turn
+from tests.support.upstream import Reply, ScriptedUpstream, text_turn
 
 pytestmark = pytest.mark.anyio
 NO_UPSTREAM = "http://127.0.0.1:9/v1"
@@ -96,12 +97,67 @@ async def test_a_key_that_is_none_is_refused_without_repeating_it(tmp_path: Path
     assert (code, message) == (-32600, "The API key is empty or has characters that no key has; copy it again.")
 
 
-async def test_a_login_that_needs_a_browser_is_not_supported(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "login",
+    [{"type": "chatgptDeviceCode"}, {"type": "amazonBedrock", "apiKey": "sk-secret", "region": "eu-1"}],
+)
+async def test_other_ways_to_log_in_are_not_supported(tmp_path: Path, login: dict[str, str]) -> None:
     async with serving(make_home(tmp_path, NO_UPSTREAM)) as (_, client):
-        code, message = await refused(client, "account/login/start", {"type": "chatgpt"})
+        code, message = await refused(client, "account/login/start", login)
 
-    assert code == -32601
-    assert "use type apiKey or chatgptAuthTokens" in message
+    assert (code, message) == (
+        -32601,
+        f"Logging in by {login['type']} is not supported by this server; use type apiKey, chatgpt or "
+        "chatgptAuthTokens.",
+    )
+
+
+async def test_limits_are_those_of_the_newest_answer_that_told_any(tmp_path: Path) -> None:
+    told = {"x-codex-primary-used-percent": "12.4", "x-codex-primary-window-minutes": "300"}
+    async with ScriptedUpstream() as up, serving(picture_home(tmp_path, up)) as (_, client):
+        before = await client.request("account/rateLimits/read")
+        up.queue += [replace(text_turn("r1", "A."), headers=told), text_turn("r2", "B.")]
+        thread_id = await start_thread(client)
+        await run_turn(client, thread_id)
+        await run_turn(client, thread_id)
+        after = await client.request("account/rateLimits/read", {})
+
+    window = {"usedPercent": 12, "windowDurationMins": 300, "resetsAt": None}
+    assert (before["rateLimits"]["primary"], before["accountId"]) == (None, "account-1")
+    assert (after["rateLimits"]["primary"], after["rateLimits"]["planType"]) == (window, "plus")
+    assert after["rateLimitsByLimitId"] == {"codex": after["rateLimits"]}
+
+
+async def test_without_a_login_and_before_any_answer_there_are_no_limits_to_read(tmp_path: Path) -> None:
+    async with serving(make_home(tmp_path, NO_UPSTREAM)) as (_, client):
+        code, message = await refused(client, "account/rateLimits/read")
+
+    assert code == -32600
+    assert "log in with account/login/start, or run a turn first" in message
+
+
+async def test_a_client_can_have_the_stored_tokens_renewed(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as up:
+        fresh = {"id_token": id_token(plan="pro"), "access_token": access_token(), "refresh_token": "refresh-2"}
+        up.routes["POST", "/oauth/token"] = Reply(body=fresh)
+        home = picture_home(tmp_path, up)
+        home.env["CODEX_REFRESH_TOKEN_URL_OVERRIDE"] = up.base_url + "/oauth/token"
+        async with serving(home) as (_, client):
+            old = await client.request("account/read", {})
+            new = await client.request("account/read", {"refreshToken": True})
+
+    assert (old["account"]["planType"], new["account"]["planType"]) == ("plus", "pro")
+    assert len(up.posts("/oauth/token")) == 1
+
+
+async def test_a_chatgpt_login_brings_its_own_models(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as up, serving(picture_home(tmp_path, up)) as (_, client):
+        up.routes["GET", "/models"] = Reply(body={"models": [{"slug": "gpt-of-the-account", "priority": 1}]})
+        models = (await client.request("model/list", {}))["data"]
+        await client.request("model/list", {"includeHidden": True})
+
+    assert (models[0]["id"], models[1]["id"]) == ("gpt-of-the-account", "gpt-6.1-sol")
+    assert [request.path for request in up.requests] == ["/v1/models"]
 
 
 async def test_a_wrong_login_type_never_shows_the_key(tmp_path: Path) -> None:

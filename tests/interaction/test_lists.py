@@ -87,6 +87,15 @@ async def test_the_sandbox_modes_are_listed_in_pages(tmp_path: Path) -> None:
     assert second["nextCursor"] is None
 
 
+async def test_a_thread_takes_the_permission_profiles_that_are_listed(tmp_path: Path) -> None:
+    async with serving(make_home(tmp_path, NO_UPSTREAM)) as (_, client):
+        taken = await client.request("thread/start", {"permissions": ":danger-full-access"})
+        unknown = await refused(client, "thread/start", {"permissions": ":everything"})
+
+    assert taken["sandbox"] == {"type": "dangerFullAccess"}
+    assert unknown == (-32600, "There is no permission profile :everything; permissionProfile/list names them all.")
+
+
 async def test_there_is_one_collaboration_mode(tmp_path: Path) -> None:
     async with serving(make_home(tmp_path, NO_UPSTREAM)) as (_, client):
         reply = await client.request("collaborationMode/list", {})

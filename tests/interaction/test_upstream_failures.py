@@ -230,12 +230,16 @@ async def test_a_missing_key_names_the_variable(tmp_path: Path) -> None:
 
 async def test_a_missing_login_says_how_to_log_in(tmp_path: Path) -> None:
     async with ScriptedUpstream() as up:
+        up.queue.append(Reply(status=401, body="no key"))
         home = make_home(tmp_path, up.base_url, login="requires_openai_auth = true")
         async with serving(home) as (_, client):
             turn = await run_turn(client, await start_thread(client))
 
+        error = turn["error"]
         assert turn["status"] == "failed"
-        assert "account/login/start" in turn["error"]["message"]
+        assert error["codexErrorInfo"] == {"httpConnectionFailed": {"httpStatusCode": 401}}
+        assert error["message"].endswith(": no key; check the login: log in with account/login/start.")
+        assert "authorization" not in up.posts()[0].headers
 
 
 async def test_a_provider_without_a_key_is_sent_no_bearer(tmp_path: Path) -> None:

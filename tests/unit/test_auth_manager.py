@@ -137,7 +137,7 @@ def test_each_kind_of_provider_is_signed_with_its_own_credentials(
             "account/login/start, or put a login into {auth}.",
         ),
         (
-            SIGNED_IN,
+            ProviderConfig(id="gateway", requires_openai_auth=True),
             "The provider gateway needs an OpenAI login; log in with account/login/start, or put a login into {auth}.",
         ),
     ],
@@ -147,6 +147,10 @@ def test_missing_credentials_name_what_to_set(tmp_path: Path, provider: Provider
     with pytest.raises(MissingCredentials) as raised:
         auth.credentials_for(provider)
     assert raised.value.message == expected.format(auth=tmp_path / "auth.json")
+
+
+def test_a_gateway_of_its_own_address_is_asked_without_a_login_too(tmp_path: Path) -> None:
+    assert manager(tmp_path, OPENAI_API_KEY="sk-env").credentials_for(SIGNED_IN) == Credentials()
 
 
 def test_an_expired_chatgpt_login_is_not_sent(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from app_server.clock import SystemClock
-from app_server.commands.demo import add_parser, demo, read_request, run, server_command, server_env
+from app_server.commands.demo import demo, read_request, run, server_command, server_env
+from app_server.commands.demo_options import add_parser
 from app_server.commands.demo_view import DemoRequest, View
 from tests.unit.test_demo_client import asked, child
 

@@ -82,3 +82,16 @@ def test_two_different_rows_of_one_key_fail_at_the_start_with_both_owners() -> N
     other = FeatureSpec(key="flag", stage=Stage.STABLE, default=True, title="Another", owner="acme-pictures")
     with pytest.raises(FeatureClashError, match="“flag” of app-server and “Another” of acme-pictures"):
         RuntimeFeatures([FLAG, other], [])
+
+
+def test_reloaded_layers_count_at_once_below_what_was_switched_at_run_time() -> None:
+    other = FeatureSpec(key="other", stage=Stage.BETA, default=False)
+    runtime = RuntimeFeatures([FLAG, other], layer("config.toml", False))
+    runtime.enable({"other": False})
+    assert not runtime.for_thread(NOTHING, NOTHING).enabled("flag")
+
+    runtime.reload([FeatureLayer(origin="config.toml", values={"flag": True, "other": True})])
+
+    assert runtime.current().enabled("flag")
+    assert runtime.for_thread(NOTHING, NOTHING).enabled("flag")
+    assert not runtime.current().enabled("other")

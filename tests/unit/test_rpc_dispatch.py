@@ -196,6 +196,12 @@ async def test_an_unknown_method_is_named_and_a_long_name_is_cut() -> None:
     )
 
 
+async def test_a_method_of_the_protocol_that_is_not_there_is_not_supported() -> None:
+    assert await ask(nothing, called="plugin/install") == refusal(
+        "plugin/install is not supported yet: there are no plugins and no marketplaces.", "notSupported", -32601
+    )
+
+
 @pytest.mark.parametrize("handler", [crash, crash_in_a_group])
 async def test_the_text_of_a_handlers_exception_never_reaches_the_client(handler: Any) -> None:
     answer = await ask(handler)

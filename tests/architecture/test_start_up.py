@@ -1,0 +1,40 @@
+"""The first answer goes out before anything slow is loaded: what a start may import until then."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+FORBIDDEN = {
+    "PIL", "httpx", "jsonrpcserver", "jsonschema", "pydantic", "pydantic_core", "sqlite3", "structlog", "tomlkit",
+    "truststore", "websockets",
+}  # fmt: skip
+"""The packages that cost most of a start; they are loaded while the client reads the first answer."""
+
+PROBE = """
+import sys
+from app_server.bootstrap import App
+answer = App.initialize
+def initialize(self, *given):
+    reply = answer(self, *given)
+    sys.stderr.write(" ".join(sorted({name.partition(".")[0] for name in sys.modules})) + "\\n")
+    return reply
+App.initialize = initialize
+from app_server.cli import main
+sys.exit(main([]))
+"""
+HELLO = b'{"id":1,"method":"initialize","params":{"clientInfo":{"name":"probe","version":"1"}}}\n'
+
+
+def test_nothing_slow_is_loaded_before_the_first_answer(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        input=HELLO,
+        capture_output=True,
+        env={"APP_SERVER_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)},
+        cwd=tmp_path,
+        timeout=60,
+        check=True,
+    )
+    loaded = set(done.stderr.decode().splitlines()[0].split())
+    assert "anyio" in loaded  # the probe has seen a server
+    assert loaded & FORBIDDEN == set()

@@ -1,0 +1,1 @@
+"""Real clients, unmodified, against this server; run with `make interop`, and no part of the test suite."""
