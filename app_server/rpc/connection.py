@@ -179,7 +179,7 @@ class Connection(Generic[S]):
                 case Request(method="initialize") as request:
                     self._initialize(request, tasks)
                 case Request() as request:
-                    self._accept(request, tasks)
+                    await self._accept(request, tasks)
                 case Reply() as reply:
                     if (wake := self._waiting.get(reply.id)) is not None:
                         wake(reply)
@@ -199,27 +199,28 @@ class Connection(Generic[S]):
         self.send(encode_result(request.id, result))
         tasks.start_soon(self._server.client_ready, self)
 
-    def _accept(self, request: Request, tasks: TaskGroup) -> None:
+    async def _accept(self, request: Request, tasks: TaskGroup) -> None:
+        """Start serving a request. The reader itself waits for the core: what comes first is begun first."""
         if not self.session.initialized:
             error: RpcError = InvalidRequest("Not initialized", data_code="notInitialized")
         elif self._in_flight >= MAX_IN_FLIGHT:
             error = Overloaded(f"Server overloaded: {MAX_IN_FLIGHT} requests are unanswered; retry when some are.")
         else:
-            self._in_flight += 1
-            tasks.start_soon(self._serve, request)
-            return
+            try:
+                core = await self._server.core()
+            except AppServerError as failed:
+                error = as_rpc_error(failed)
+            else:
+                self._in_flight += 1
+                tasks.start_soon(self._serve, core, request)
+                return
         self._refuse(request, error)
 
     def _refuse(self, request: Request, error: RpcError) -> None:
         self.send(encode_error(request.id, error.wire_code, error.message, error.data))
 
-    async def _serve(self, request: Request) -> None:
+    async def _serve(self, core: Core[S], request: Request) -> None:
         try:
-            try:
-                core = await self._server.core()
-            except AppServerError as error:
-                self._refuse(request, as_rpc_error(error))
-                return
             ctx = RequestContext(
                 services=core.services,
                 connection=self,

@@ -111,7 +111,8 @@ def to_json(settings: Settings) -> dict[str, Any]:
 def from_json(data: Mapping[str, Any]) -> Settings:
     """From a record; members of a later release are ignored."""
     known = Settings.__dataclass_fields__
-    return Settings(**{key: value for key, value in data.items() if key in known})
+    given = {key: value for key, value in data.items() if key in known}
+    return Settings(**{**given, "dynamic_tools": tuple(given.get("dynamic_tools") or ())})
 
 
 def environments(settings: Settings) -> list[dict[str, Any]]:

@@ -55,6 +55,7 @@ def parse_dynamic_tools(declared: Iterable[Mapping[str, Any]]) -> tuple[DynamicS
         if tool.get("type") == "namespace":
             about = str(tool.get("description") or "")
             inner = tool.get("tools")
+            _require_free(tool.get("name"))
             if not isinstance(inner, list):
                 raise _bad(index, "a namespace needs a list `tools`")
             specs += [_spec(each, index, tool.get("name"), about) for each in inner]
@@ -77,15 +78,19 @@ def _spec(tool: Any, index: int, namespace: Any, about: str | None) -> DynamicSp
         raise _bad(index, "its inputSchema is no object")
     if namespace is not None and (not isinstance(namespace, str) or not namespace):
         raise _bad(index, "its namespace is no text")
+    _require_free(namespace)
+    described = str(tool.get("description") or "")
+    return DynamicSpec(
+        name=ToolName(namespace, name), description=described, parameters=schema, namespace_description=about
+    )
+
+
+def _require_free(namespace: Any) -> None:
     if namespace == STANDALONE_IMAGEGEN.namespace:
         raise InvalidRequest(
             f"dynamic tool namespace collides with a reserved Responses API namespace: {namespace}; rename yours",
             data_code="reservedNamespace",
         )
-    described = str(tool.get("description") or "")
-    return DynamicSpec(
-        name=ToolName(namespace, name), description=described, parameters=schema, namespace_description=about
-    )
 
 
 def _bad(index: int, why: str) -> InvalidRequest:

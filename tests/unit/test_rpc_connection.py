@@ -33,6 +33,9 @@ class FakeServer:
         self.release = anyio.Event()
         self.ready: list[Connection[None]] = []
         self.broken = False
+        self.warm = anyio.Event()
+        self.warm.set()
+        self.begun: list[int | str] = []
 
     def initialize(self, session: Session, params: Any) -> Mapping[str, Any]:
         if params == "bad":
@@ -41,6 +44,7 @@ class FakeServer:
         return {"welcome": True}
 
     async def core(self) -> Core[None]:
+        await self.warm.wait()
         if self.broken:
             raise InvalidRequest("Not today.", data_code="configuration")
         return Core(services=None, dispatcher=self)
@@ -49,6 +53,7 @@ class FakeServer:
         self.ready.append(connection)
 
     async def dispatch(self, ctx: Any, request: Request) -> tuple[bytes, bool]:
+        self.begun.append(request.id)
         ctx.after_reply(lambda: ctx.connection.send(b'{"behind":true}'))
         if request.method == "hold":
             await self.release.wait()
@@ -145,6 +150,20 @@ async def test_a_slow_request_does_not_hold_up_the_next_one() -> None:
         assert await client.hear() == {"id": 2, "result": "echo"}
         server.release.set()
         assert await client.hear() == {"id": 1, "result": "hold"}
+
+
+async def test_requests_are_begun_in_their_order_also_while_the_server_warms_up() -> None:
+    server = FakeServer()
+    async with connected(server) as client:
+        await client.shake_hands()
+        server.warm = anyio.Event()
+        await client.say(*({"id": number, "method": "echo"} for number in range(1, 4)))
+        await anyio.wait_all_tasks_blocked()
+        server.warm.set()
+        await client.say(*({"id": number, "method": "echo"} for number in range(4, 7)))
+        for _ in range(6):
+            await client.hear()
+    assert server.begun == [1, 2, 3, 4, 5, 6]
 
 
 async def test_what_a_handler_sends_after_its_reply_comes_behind_it_and_not_after_a_bad_one() -> None:
