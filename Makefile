@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test eval lint types check format clean
+.PHONY: help setup demo serve test fuzz interop eval lint types check format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,15 @@ serve: $(READY) ## serve on standard input and output, as clients start it
 
 test: $(READY) ## run the whole test suite
 	@$(BIN)/pytest
+
+# Not for `make test`, which plays the same short fuzz each time.
+unexport FUZZ_SECONDS
+FUZZ_SECONDS ?= 600
+fuzz: $(READY) ## send new bad input for FUZZ_SECONDS (600); what fails is shown with its seed
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest tests/fuzz
+
+interop: $(READY) ## run real clients against the server; needs the conformance kit: INTEROP="--only tui"
+	@$(BIN)/python -m tests.interop.run $(INTEROP)
 
 eval: $(READY) ## compare both picture tools at a real provider; needs OPENAI_API_KEY and costs money: EVAL="--help"
 	@$(BIN)/python -m tests.evals.image_paths $(EVAL)

@@ -1,6 +1,6 @@
-"""Runs one picture turn over stdio and prints where the picture was saved. Needs the standard library and a server.
+"""Runs one picture turn over stdio and prints where the picture was saved: picture_client.py a lighthouse at dawn
 
-python examples/picture_client.py a lighthouse at dawn      (APP_SERVER: its command line; PROVIDER: who draws, here nobody)
+Needs the standard library and a server: APP_SERVER is its command line, PROVIDER who draws (a stand-in, unless named).
 """
 
 import json

@@ -100,6 +100,10 @@ class Items(Protocol):
         """Tell the thread's clients something they should know."""
         ...
 
+    def rate_limits(self, headers: Mapping[str, str]) -> None:
+        """Show the limits that the response headers of a provider tell of; without such headers nothing is shown."""
+        ...
+
     async def paid_call(self, item_id: str, idempotency_key: str) -> None:
         """Durable on return: money may be spent for this item from now on. Call it before the request is sent.
 

@@ -34,6 +34,7 @@ from app_server.providers.base import (
     TokenUsage,
     UpstreamError,
 )
+from app_server.providers.responses_events import rate_limits
 from app_server.storage.base import Record
 from app_server.storage.records import HISTORY, PAID_CALL
 from app_server.tools.planning import ToolPlan
@@ -42,6 +43,7 @@ from app_server.turns import hosted_pictures
 from app_server.turns.context import Moment, TurnContext, TurnSink
 from app_server.turns.emitter import ItemEmitter
 from app_server.turns.history import call_output, from_upstream
+from app_server.turns.usage import rate_limits_params
 
 MAX_PARALLEL_TOOLS = 8
 _CALLS = ("function_call", "custom_tool_call")
@@ -79,6 +81,11 @@ class CallItems:
 
     async def warning(self, message: str) -> None:
         self._sink.show("warning", {"threadId": self._thread_id, "message": message})
+
+    def rate_limits(self, headers: Mapping[str, str]) -> None:
+        limits = rate_limits({name.lower(): value for name, value in headers.items()})
+        if limits.primary is not None or limits.secondary is not None:
+            self._sink.show("account/rateLimits/updated", rate_limits_params(limits))
 
     async def paid_call(self, item_id: str, idempotency_key: str) -> None:
         data = {"turnId": self._turn_id, "itemId": item_id, "key": idempotency_key}

@@ -10,7 +10,7 @@ for is finished first. While the backend works, the clients get a sign of life e
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -80,6 +80,10 @@ class PictureCall:
         if not self._rescue.shield:
             self._rescue.shield = True
             self._rescue.deadline = anyio.current_time() + RESCUE_BOUND_S
+
+    def heard(self, headers: Mapping[str, str]) -> None:
+        """Limits that the answer told of are shown to the clients."""
+        self._call.items.rate_limits(headers)
 
     async def partial(self, index: int, data: bytes) -> None:
         """Show an unfinished picture as a small preview."""

@@ -273,6 +273,19 @@ async def test_an_interrupt_while_the_backend_works_closes_the_item_as_cancelled
     assert (item["status"], item["error"]["type"]) == ("cancelled", "cancelled")
 
 
+async def test_limits_that_the_images_api_tells_of_reach_the_clients(tmp_path: Path) -> None:
+    headers = {"x-codex-primary-used-percent": "81.5", "x-codex-primary-window-minutes": "300"}
+    async with studio(tmp_path) as (chat, pictures, client):
+        pictures.images += [image_reply(png()), Reply(body=image_reply(png()).body, headers=headers)]
+        await draw(chat, client, prompt="a fox")
+        silent = [params["rateLimits"]["primary"] for params in client.notifications("account/rateLimits/updated")]
+        await draw(chat, client, prompt="an owl")
+        both = [params["rateLimits"]["primary"] for params in client.notifications("account/rateLimits/updated")]
+    told = {"usedPercent": 82, "windowDurationMins": 300, "resetsAt": None}
+    assert [primary for primary in silent if primary] == []
+    assert [primary for primary in both if primary] == [told]
+
+
 async def test_a_picture_that_was_ready_before_the_interrupt_stays_in_the_conversation(tmp_path: Path) -> None:
     gate = Gate()
     async with studio(tmp_path) as (chat, pictures, client):

@@ -1,10 +1,10 @@
-"""`make interop`: has the conformance kit run every client that it knows against this server, over stdio and websocket.
+"""`make interop`: has the conformance kit run every client that it knows against this server, stdio and websocket.
 
-It installs the clients (the kit does, once, from the package registries) and decides what a run means: `missing` says why
-there can be none, `judge` what came of one. Where the kit or a registry cannot be reached there is nothing to judge.
+The kit installs the clients, once, from the package registries. Here is decided what a run means: `missing` and
+`prepared` say why there can be none, `judge` what came of one.
 
-Exit status: 0 every flow passed but those that wait for a tool, or nothing could run (SKIPPED, with the reason); 1 a flow
-failed, or one that waited for a tool passes; 2 wrong arguments.
+Exit status: 0 every flow passed but those that wait for a tool, or nothing could run (SKIPPED, with the reason); 1 a
+flow failed, or one that waited for a tool passes now; 2 wrong arguments.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -65,7 +65,7 @@ def missing(kit: Path, platform: str) -> str | None:
 def prepared(status: int | None, output: str, limit_s: float) -> str | None:
     """Why the clients' environments are not there; None when they are. `status` None: they were not made in time.
 
-    A single client that could not be installed is no reason: the run says so in its place."""
+    A single client that could not be installed is no reason: it is left out (`unavailable`)."""
     if status is None:
         return f"the clients were not installed within {limit_s:g} seconds; a package registry may be out of reach"
     if status != 0:
@@ -75,28 +75,40 @@ def prepared(status: int | None, output: str, limit_s: float) -> str | None:
     return None
 
 
+def unavailable(output: str) -> Mapping[str, str]:
+    """Clients that could not be installed, with the reason; trying them again would only wait again."""
+    said = (line.split(None, 1)[1] for line in output.splitlines() if line.startswith("SKIPPED "))
+    return {name: why for name, _, why in (text.partition(": ") for text in said)}
+
+
 def judge(status: int | None, results: Sequence[Mapping[str, Any]] | None, limit_s: float) -> Verdict:
-    """What the kit's run says. `status` None: it did not end in time; `results`: its clients.json, when it wrote one."""
+    """What the kit's run says. `status` None: it did not end in time; `results`: its clients.json, if it wrote one."""
     if status is None:
         return Verdict(status=1, lines=(f"interop: not done after {limit_s:g} seconds; see the last client above",))
     if results is None:
         return Verdict(status=1, lines=(f"interop: the kit ended with status {status} and no results; see above",))
-    flows = {f"{row['client']}:{flow}": state for row in results for flow, state in row["flows"].items()}
-    if flows and set(flows.values()) == {"SKIP"}:
+    states: dict[str, set[str]] = {}  # a client of two transports has a flow twice
+    for row in results:
+        for flow, state in row["flows"].items():
+            states.setdefault(f"{row['client']}:{flow}", set()).add(state)
+    if set().union(*states.values()) <= {"SKIP"}:
         return skipped("no client could be run; the reasons stand above")
-    arrived = sorted(name for name in WAITING if flows.get(name) == "PASS")
+    arrived = sorted(name for name in WAITING if states.get(name) == {"PASS"})
     if arrived:
         names = ", ".join(arrived)
-        return Verdict(status=1, lines=(f"interop: {names} passes now; take it out of WAITING in tests/interop/run.py",))
+        return Verdict(
+            status=1, lines=(f"interop: {names} passes now; take it out of WAITING in tests/interop/run.py",)
+        )
     return Verdict(status=status, lines=() if status == 0 else ("interop: a real client fails; its flow stands above",))
 
 
-def command(kit: Path, out: Path, python: str) -> list[str]:
-    """The kit's command line: our server with the standalone picture tool, every client and every flow."""
+def command(kit: Path, out: Path, python: str, skip: Collection[str] = ()) -> list[str]:
+    """The kit's command line: our server with the standalone picture tool, every flow of every client but these."""
     server = f"{shlex.quote(python)} -m app_server --enable imagegenext"
     listening = f"{server} --listen ws://127.0.0.1:{{port}}"
     failing = ",".join(WAITING)
     flags = ["--server-cmd", server, "--ws-cmd", listening, "--expect-fail", failing, "--out", str(out)]
+    flags += ["--skip", ",".join(skip)] if skip else []
     return [python, str(kit / "run.py"), "clients", *flags]
 
 
@@ -112,13 +124,17 @@ def main(argv: Sequence[str]) -> int:
 def _run(kit: Path, only: str | None, limit_s: float) -> Verdict:
     if (why := missing(kit, sys.platform)) is not None:
         return skipped(why)
-    making = [sys.executable, str(kit / "run.py"), "setup", "clients"]
-    status, output = _child(making, limit_s, captured=True)
-    if (why := prepared(status, output, limit_s)) is not None:
-        return skipped(why)
+    output = ""
+    for part in ("harness", "clients"):  # "harness" is the kit's own environment: without it nothing else is tried
+        status, output = _child([sys.executable, str(kit / "run.py"), "setup", part], limit_s, captured=True)
+        if (why := prepared(status, output, limit_s)) is not None:
+            return skipped(why)
+    absent = unavailable(output)
+    print(*(f"SKIPPED: {name}: {why}\n" for name, why in absent.items()), sep="", end="", flush=True)
     found = OUT / "clients.json"
     found.unlink(missing_ok=True)
-    status, _ = _child([*command(kit, OUT, sys.executable), *(["--only", only] if only else [])], limit_s, captured=False)
+    running = [*command(kit, OUT, sys.executable, absent), *(["--only", only] if only else [])]
+    status, _ = _child(running, limit_s, captured=False)
     results = json.loads(found.read_text(encoding="utf-8")) if found.is_file() else None
     return judge(status, results, limit_s)
 
@@ -143,7 +159,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make interop", description="Run real clients against this server.")
     parser.add_argument("--only", metavar="A,B", help="only these clients")
     parser.add_argument(
-        "--limit", dest="limit_s", type=float, default=900.0, metavar="S", help="give up after S seconds (900), each phase"
+        "--limit",
+        dest="limit_s",
+        type=float,
+        default=900.0,
+        metavar="S",
+        help="give up after S seconds (900), each phase",
     )
     return parser
 

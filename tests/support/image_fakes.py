@@ -143,6 +143,7 @@ class FakeItems:
         self.pictures: list[PictureRef | None] = []
         self.warnings: list[str] = []
         self.paid: list[tuple[str, str]] = []
+        self.told: list[Mapping[str, str]] = []
         self.beats: list[tuple[str, int | None, str | None]] = []
 
     async def started(self, item: ExtensionItem) -> None:
@@ -154,6 +155,9 @@ class FakeItems:
 
     async def warning(self, message: str) -> None:
         self.warnings.append(message)
+
+    def rate_limits(self, headers: Mapping[str, str]) -> None:
+        self.told.append(headers)
 
     async def paid_call(self, item_id: str, idempotency_key: str) -> None:
         self.paid.append((item_id, idempotency_key))

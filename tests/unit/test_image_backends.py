@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -60,6 +60,9 @@ class FakeWatch:
 
     def __init__(self) -> None:
         self.told: list[Any] = []
+
+    def heard(self, headers: Mapping[str, str]) -> None:
+        pass
 
     def answered(self) -> None:
         self.told.append("answered")

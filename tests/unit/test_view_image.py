@@ -57,6 +57,9 @@ class ShownItems:
     async def warning(self, message: str) -> None:
         raise AssertionError(message)
 
+    def rate_limits(self, headers: Mapping[str, str]) -> None:
+        raise AssertionError("nothing was asked of a provider")
+
     async def paid_call(self, item_id: str, idempotency_key: str) -> None:
         raise AssertionError("looking at a file costs nothing")
 

@@ -6,6 +6,7 @@ the check of what comes back and all that is shown.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -129,6 +130,10 @@ class Watch(Protocol):
 
     def answered(self) -> None:
         """The pictures are on this machine, and paid for: from now on nothing may cut the call short."""
+        ...
+
+    def heard(self, headers: Mapping[str, str]) -> None:
+        """The response headers of an answer, good or bad: they may tell of limits."""
         ...
 
     async def partial(self, index: int, data: bytes) -> None:

@@ -124,6 +124,7 @@ class OpenAiImagesBackend:
             if not stream.whole:
                 raise _lost(error) from error
             answer = HttpAnswer(status=200, headers={}, body=b"")  # the end was lost, the picture was not
+        watch.heard(answer.headers)
         if 200 <= answer.status < 300 and (answer.body or stream.whole):
             watch.answered()
         if request.partial_images and not answer.body and 200 <= answer.status < 300:
