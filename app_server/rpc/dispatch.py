@@ -1,7 +1,7 @@
-"""From a request to its answer. The ONLY importer of jsonrpcserver, and where an exception becomes a wire error.
+"""From a request to its answer. Where an exception becomes a wire error.
 
-jsonrpcserver is used at request level (`dispatch_request`): it finds the method, binds the arguments and calls it. Our
-envelope is checked before (`protocol/jsonrpc.py`) and written after, because the wire has no `jsonrpc` member;
+jsonrpcserver (`rpc/engine`) is used at request level (`dispatch_request`): it finds the method, binds the arguments and
+calls it. Our envelope is checked before (`protocol/jsonrpc.py`) and written after, because the wire has no `jsonrpc` member;
 params are validated here, once, at the edge.
 """
 
@@ -10,9 +10,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-from jsonrpcserver.async_dispatcher import dispatch_request
-from jsonrpcserver.request import Request as EngineRequest
-from jsonrpcserver.result import Error, Success
 from pydantic import BaseModel, ValidationError
 
 from app_server.errors import AppServerError, InternalError, InvalidRequest, NotSupported, RpcError, as_rpc_error
@@ -22,6 +19,7 @@ from app_server.protocol.gates import experimental_use
 from app_server.protocol.jsonrpc import MISSING, Request, encode_error, encode_result
 from app_server.protocol.unsupported import UNSUPPORTED
 from app_server.rpc.context import RequestContext
+from app_server.rpc.engine import EngineRequest, Error, Success, dispatch_request
 from app_server.rpc.registry import MethodSpec
 
 S = TypeVar("S")

@@ -11,7 +11,7 @@ import pytest
 from tests.architecture.source import Module, module_from, read_modules
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "jsonrpcserver": ("app_server/rpc/dispatch.py",),
+    "jsonrpcserver": ("app_server/rpc/engine.py",),
     "oslash": ("app_server/rpc/dispatch.py",),  # the result type that jsonrpcserver hands out
     "sqlite3": ("app_server/storage/local/",),
     "httpx": (
@@ -156,7 +156,7 @@ def test_a_cast_has_its_reason_on_the_line() -> None:
 @pytest.mark.parametrize(
     ("path", "text", "faulty"),
     [
-        ("app_server/rpc/dispatch.py", "from jsonrpcserver.async_dispatcher import dispatch_request", False),
+        ("app_server/rpc/engine.py", "from jsonrpcserver.async_dispatcher import dispatch_request", False),
         ("app_server/rpc/connection.py", "import jsonrpcserver", True),
         ("app_server/storage/local/log.py", "import sqlite3", False),
         ("app_server/storage/memory.py", "def late():\n    import sqlite3", True),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
+import subprocess
+import sys
 from typing import Any, cast
 
 import orjson
@@ -15,7 +17,7 @@ from jsonrpcserver.result import Error, Success
 from app_server.errors import ConfigurationError, InvalidRequest, NotSupported, Overloaded
 from app_server.protocol.base import Params, WireModel
 from app_server.protocol.jsonrpc import MISSING, Request
-from app_server.rpc import dispatch as dispatch_module
+from app_server.rpc import engine as engine_module
 from app_server.rpc.connection import Connection
 from app_server.rpc.context import RequestContext
 from app_server.rpc.dispatch import Dispatcher
@@ -96,8 +98,19 @@ def refusal(message: str, data_code: str, code: int = -32600, **data: Any) -> tu
 
 
 # -- pins
+def test_what_we_use_is_loaded_without_the_validator_that_we_never_use() -> None:
+    probe = (
+        "import sys; from app_server.rpc import engine;"
+        "print('jsonschema' in sys.modules, 'jsonrpcserver' in sys.modules);"
+        "import jsonrpcserver; print(jsonrpcserver.Success is engine.Success, callable(jsonrpcserver.dispatch))"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", probe]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["False", "False", "True", "True"]
+
+
 def test_dispatch_imports_these_names_of_jsonrpcserver_and_no_others() -> None:
-    tree = ast.parse(inspect.getsource(dispatch_module))
+    tree = ast.parse(inspect.getsource(engine_module))
     used = {
         f"{node.module}.{name.name}"
         for node in ast.walk(tree)
