@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from app_server.commands import demo_options, exec_options
+from app_server.commands import demo_options, doctor_options, exec_options
 from app_server.commands.listener_options import VALUE_OPTIONS, add_listener_options
 from app_server.errors import AppServerError, first_cause
 
@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         schema.add_argument("--out", metavar="DIR", required=True, help="the folder to write to; made where missing")
     demo_options.add_parser(commands)
     exec_options.add_parser(commands, common)
+    doctor_options.add_parser(commands, common)
     return parser
 
 
@@ -113,7 +114,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = build_parser()
     first, rest = _known_command_first(arguments)
     parsed, unknown = parser.parse_known_args([*first, *rest])
-    if unknown and parsed.command in ("demo", "exec"):
+    if unknown and parsed.command in ("demo", "exec", "doctor"):
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if slips := [word for word in unknown if word.startswith("--ws-")]:
         parser.error(f"unrecognized arguments: {' '.join(word.partition('=')[0] for word in slips)}")
@@ -126,7 +127,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 _COMMANDS = frozenset(
-    {"serve", "app-server", "features", "extensions", "demo", "exec", "generate-json-schema", "generate-ts"}
+    {"serve", "app-server", "features", "extensions", "demo", "exec", "doctor", "generate-json-schema", "generate-ts"}
 )
 _WITH_VALUE = frozenset({"-c", "--config", "--enable", "--disable"}) | VALUE_OPTIONS
 
@@ -159,6 +160,10 @@ def run(parsed: argparse.Namespace) -> int:
             from app_server.commands import schema
 
             return schema.run(parsed)
+        case "doctor":
+            from app_server.commands import doctor
+
+            return doctor.run(parsed)
         case "exec":
             from app_server.commands import exec
 

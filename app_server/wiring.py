@@ -37,6 +37,7 @@ from app_server.pictures.listing import Gallery
 from app_server.pictures.prompt import PromptPictures
 from app_server.pictures.quota import MIB, sweep_daily
 from app_server.pictures.reading import PictureReader
+from app_server.pictures.rescue import PictureRescue
 from app_server.pictures.store import FOLDER, PictureStore, Saving
 from app_server.providers.catalog import effective_context_window, model_facts
 from app_server.providers.fetched_catalog import FetchedModels
@@ -79,7 +80,8 @@ class Wiring:
         self.config_warnings = (*config_warnings(app.config.warnings, self.features.current()), *hooks.warnings)
         self.providers = ProviderRegistry(app.config.config, self._provider_wiring())
         images = app.config.config.image_generation
-        self.pictures = PictureStore(app.home, storage.blobs, saving=picture_saving(app.home, images), clock=app.clock)
+        saving = picture_saving(app.home, images)
+        self.pictures = PictureStore(app.home, storage.blobs, saving=saving, clock=app.clock)
         self.picture_links = PictureLinks(app.home, app.clock, self.pictures, storage.blobs)
         self.host = ExtensionHost(found, self._extension_services, self._extension_warning)
         self.host.registry(self.features.current())
@@ -91,6 +93,7 @@ class Wiring:
             moment=self.moment,
             installation_id=installation_id,
             hooks=HookSetup(hooks=hooks, env=app.options.env),
+            rescue=PictureRescue(saving, storage.log, storage.blobs).find,
             features=lambda settings: self.features.for_thread(settings.project_features, settings.features),
         )
         ephemeral = open_storage("memory:", app.home)

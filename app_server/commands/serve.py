@@ -1,7 +1,8 @@
 """`app-server serve`: the server itself, over stdio or at listeners, until its client or a signal ends it.
 
-stdin EOF, SIGTERM and SIGINT end it with status 0: turns are interrupted and closed, storage is flushed.
-A second signal ends it at once.
+stdin EOF, SIGTERM, SIGINT and SIGHUP end it with status 0: nobody new comes in, turns are interrupted and closed,
+commands are ended, storage is flushed. A second signal ends it at once, with 128 and the signal's number: only commands
+are killed and sockets removed.
 """
 
 from __future__ import annotations
@@ -10,16 +11,22 @@ import argparse
 import os
 import signal
 import sys
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from pathlib import Path
+from typing import NoReturn
 
 import anyio
 
+from app_server import child_groups
 from app_server.bootstrap import App, Options
 from app_server.clock import SystemClock
 from app_server.commands.listener_options import ListenerOptions, listener_options
 from app_server.observability.logging import configure_logging, level_from_environment
 from app_server.transport.address import ListenAddress, control_socket, listen_banner
 from app_server.transport.stdio import StdioStream, claim_stdio
+
+Sockets = list[tuple[Path, os.stat_result]]
+"""The unix sockets that are ours while the server listens, and what their files are."""
 
 
 def options_from(parsed: argparse.Namespace) -> Options:
@@ -37,21 +44,27 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 async def _serve(app: App, options: ListenerOptions) -> None:
-    async with app.running(), anyio.create_task_group() as tasks:
-        tasks.start_soon(_end_on_signal, tasks.cancel_scope)
-        if options.addresses[0].scheme == "stdio":
-            await app.serve(StdioStream(*claim_stdio()))
-            tasks.cancel_scope.cancel()
-        else:
-            if options.gate is not None:
-                tasks.start_soon(options.gate.run)
-            await _listen(app, options)
+    sockets: Sockets = []
+    async with anyio.create_task_group() as watch:  # around everything: it still hears a signal while the rest ends
+        async with app.running(), anyio.create_task_group() as tasks:
+            watch.start_soon(_end_on_signal, tasks.cancel_scope, sockets)
+            if options.addresses[0].scheme == "stdio":
+                await app.serve(StdioStream(*claim_stdio()))
+                tasks.cancel_scope.cancel()
+            else:
+                if options.gate is not None:
+                    tasks.start_soon(options.gate.run)
+                await _listen(app, options, sockets)
+        watch.cancel_scope.cancel()
 
 
-async def _listen(app: App, options: ListenerOptions) -> None:
+async def _listen(app: App, options: ListenerOptions, sockets: Sockets) -> None:
     async with AsyncExitStack() as listeners:
+        listeners.callback(sockets.clear)
         for address in options.addresses:
             bound = await listeners.enter_async_context(_listener(app, address, options))
+            if bound.path is not None:
+                sockets.append((bound.path, bound.path.lstat()))
             if bound.scheme == "ws" and app.http_base is None:
                 app.http_base = f"http://{bound.authority}"
             sys.stderr.write(f"app-server: {listen_banner(bound)}\n")
@@ -86,11 +99,26 @@ def _listener(app: App, address: ListenAddress, options: ListenerOptions) -> Abs
     )
 
 
-async def _end_on_signal(scope: anyio.CancelScope) -> None:
-    if os.name == "nt":  # no signal receiver there: Ctrl-C raises KeyboardInterrupt in the loop
+async def _end_on_signal(scope: anyio.CancelScope, sockets: Sockets) -> None:
+    if sys.platform == "win32":  # no signal receiver there: Ctrl-C raises KeyboardInterrupt in the loop
         return
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    asked = False
+    wanted = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` means that it should go on
+        wanted.append(signal.SIGHUP)
+    with anyio.open_signal_receiver(*wanted) as signals:
         async for number in signals:
-            if scope.cancel_called:
-                os._exit(128 + number)
+            if asked:
+                end_now(128 + number, sockets)
+            asked = True
             scope.cancel()
+
+
+def end_now(status: int, sockets: Sockets) -> NoReturn:
+    """The end without an end: what would outlive the process goes, the rest is as after a crash."""
+    child_groups.kill_all()
+    for path, ours in sockets:
+        with suppress(OSError):
+            if os.path.samestat(path.lstat(), ours):
+                path.unlink()
+    os._exit(status)

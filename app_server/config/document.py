@@ -62,6 +62,8 @@ def parse(text: str, *, source: str) -> dict[str, Any]:
         line, column, what = _place(str(error), text)
         fix = next((fix for start, fix in _FIXES if what.startswith(start)), _ANY_FIX)
         raise ConfigError(f"not valid TOML ({what}); {fix}.", source=source, line=line, column=column) from error
+    except RecursionError:
+        raise ConfigError("nested too deeply to be read; no setting is, so take it out.", source=source) from None
 
 
 def version_of(values: TomlTable) -> str:

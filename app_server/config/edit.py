@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
 
+MAX_DEPTH = 32
+"""Levels of tables and lists that a value may have, so that the file stays readable for everybody."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
     """One change: the new value of a dotted key, None to remove it; `upsert` joins a table to the one that is there."""
@@ -49,8 +53,12 @@ def apply_edits(path: Path, edits: Sequence[Edit], expected_version: str | None 
     if expected_version is not None and expected_version != version:
         message = f"{path} has changed since it was read; read the configuration again and repeat the change."
         raise ConfigVersionConflict(message)
-    parsed = tomlkit.parse(document.text if document else "")
+    try:
+        parsed = tomlkit.parse(document.text if document else "")
+    except tomlkit.exceptions.ParseError as error:  # `read_document` reads it: nested deeper than tomlkit goes
+        raise ConfigError("is nested too deeply to be changed here; edit it by hand.", source=str(path)) from error
     for edit in edits:
+        _check_depth(edit)
         _apply(parsed, edit)
     text = tomlkit.dumps(parsed)
     values = parse(text, source=str(path))
@@ -81,6 +89,17 @@ def _apply(document: TOMLDocument, edit: Edit) -> None:
         table.pop(name, None)
     else:
         _put(table, name, _without_nulls(edit.value), upsert=edit.upsert)
+
+
+def _check_depth(edit: Edit) -> None:
+    todo = [(edit.value, edit.key.count(".") + 1)]
+    while todo:
+        value, depth = todo.pop()
+        if depth > MAX_DEPTH:
+            problem = f"the value is nested more than {MAX_DEPTH} levels deep; no setting is."
+            raise ConfigError(problem, source="value")
+        if isinstance(value, Mapping | list):
+            todo += [(each, depth + 1) for each in (value.values() if isinstance(value, Mapping) else value)]
 
 
 def _put(table: MutableMapping[str, Any], name: str, value: Any, *, upsert: bool) -> None:

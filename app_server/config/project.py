@@ -11,6 +11,7 @@ What is not allowed is left out, with a warning that names it.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,12 @@ IF_TRUSTED: frozenset[tuple[str, ...]] = frozenset((key,) for key in _IF_TRUSTED
 def project_files(cwd: Path, home: Path, file: Path = PROJECT_FILE) -> tuple[Path, ...]:
     """Existing project files from the git repository's root down to `cwd`; outside of a repository only that of `cwd`.
 
-    The server's own home is no project, even where it lies on the way.
+    The server's own home is no project, even where it lies on the way. A folder that the system refuses to look into
+    (no access, a name that is too long) has none: `os.path` says no where `Path` raises.
     """
     own = (home / file.name).resolve()
     candidates = (folder / file for folder in reversed(_up_to_root(cwd.absolute())))
-    return tuple(path for path in candidates if path.is_file() and path.resolve() != own)
+    return tuple(path for path in candidates if os.path.isfile(path) and path.resolve() != own)
 
 
 def allowed(path: Path, values: TomlTable, user: TomlTable) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -79,7 +81,7 @@ def is_trusted(path: Path, user: TomlTable) -> bool:
 def _up_to_root(folder: Path) -> list[Path]:
     """The folder and those above it up to the root of its git repository; the folder alone where there is none."""
     folders = [folder, *folder.parents]
-    root = next((index for index, parent in enumerate(folders) if (parent / ".git").exists()), 0)
+    root = next((index for index, parent in enumerate(folders) if os.path.exists(parent / ".git")), 0)
     return folders[: root + 1]
 
 

@@ -17,6 +17,8 @@ from typing import Final, cast
 
 import anyio
 
+from app_server import child_groups
+
 MAX_OUTPUT_BYTES: Final = 32 * 1024
 """Kept of each of stdout and stderr; the rest is read and dropped."""
 _DRAIN_S: Final = 0.5
@@ -71,6 +73,7 @@ async def run_command(command: str, stdin: bytes, *, cwd: str, env: Mapping[str,
         cause = error.strerror if isinstance(error, OSError) else "a null character"
         return Ran(exit_status=None, failure=f"it could not be started in {cwd} ({cause})")
     ended = False
+    child_groups.note(transport.get_pid())
     try:
         if (pipe := transport.get_pipe_transport(_STDIN)) is not None:
             writer = cast("asyncio.WriteTransport", pipe)  # stdin's is one; the method's type covers all three
@@ -87,6 +90,7 @@ async def run_command(command: str, stdin: bytes, *, cwd: str, env: Mapping[str,
                 _kill(transport)
                 await collector.exited.wait()
         transport.close()
+        child_groups.forget(transport.get_pid())
     return Ran(
         exit_status=transport.get_returncode() if ended else None,
         stdout=collector.text(_STDOUT),

@@ -58,7 +58,7 @@ async def _write(
 
 def _apply(path: Path, edits: Sequence[ConfigEdit], file_path: str | None, expected_version: str | None) -> str:
     """Write, and return the file's new version. Raises InvalidRequest with the reference's code for what is wrong."""
-    if file_path is not None and Path(file_path).resolve() != path.resolve():
+    if file_path is not None and not _leads_to(file_path, path):
         raise refusal(f"Only {path} can be written; leave filePath out.", "configLayerReadonly")
     if shown := next((each.key_path for each in edits if _holds_hidden(each.value)), None):
         text = f"The value of {shown} holds {HIDDEN}, which stands for a secret; write only the keys that change."
@@ -72,6 +72,14 @@ def _apply(path: Path, edits: Sequence[ConfigEdit], file_path: str | None, expec
         if isinstance(error.__cause__, OSError):
             raise  # the file and not the value: an error of the configuration like any other
         raise refusal(error.message, "configValidationError") from None
+
+
+def _leads_to(given: str, path: Path) -> bool:
+    """Whether a client's path, by whatever way, is this file."""
+    try:
+        return Path(given).resolve() == path.resolve()
+    except (ValueError, OSError, RuntimeError):  # a null character, no access, links that go round
+        return False
 
 
 def _holds_hidden(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from app_server.providers.catalog import default_model
 from app_server.rpc.registry import method
 from app_server.threads.live_thread import LiveThread
 from app_server.threads.manager import check_id, shown_id
+from app_server.threads.missed import check_since, missed
 from app_server.threads.paging import Anchor, cursor_text, page_limit, slice_ordinals
 from app_server.threads.replay import ThreadState, item_entries, turn_objects
 from app_server.threads.settings import (
@@ -78,21 +79,32 @@ async def thread_start(ctx: Context, params: ThreadStartParams) -> dict[str, Any
 
 @method("thread/resume", ThreadResumeParams)
 async def thread_resume(ctx: Context, params: ThreadResumeParams) -> dict[str, Any]:
-    """Bring a thread back, loaded or stored, and subscribe to it."""
+    """Bring a thread back, loaded or stored, and subscribe to it.
+
+    Once the records are read nothing waits until the reply and what was missed are sent: so the reply, what was missed
+    and what comes live follow each other without a gap or a double.
+    """
     services = ctx.services
     live, fresh = await services.threads.load(params.thread_id)
+    if params.since_seq is not None:
+        check_since(params.since_seq, live.last_seq)
+        services.hub.unsubscribe(live.thread_id, ctx.connection)  # what comes meanwhile is among the missed
     if fresh:
         cwd = resolve_cwd(params.cwd, services) if params.cwd else Path(live.settings.cwd)
         own = features_of(loaded_config(services, cwd, params.config), LayerOrigin.THREAD) if params.config else {}
         live.settings = with_resume_overrides(live.settings, params, features=own)
+    records = await services.threads.shown_records(live)
+    since_seq = live.last_seq if params.since_seq is None else params.since_seq
+    state, told = missed(live.thread_id, records, since_seq)
     services.hub.subscribe(live.thread_id, ctx.connection)
-    state = await services.threads.state(live.thread_id)
     if not params.exclude_turns:
         services.hub.notify(ctx.connection, "deprecationNotice", _RESUME_NOTICE)
     if fresh:
         params_status = {"threadId": live.thread_id, "status": live.status}
         services.hub.broadcast("thread/status/changed", params_status)
-    if live.usage is not None:
+    if params.since_seq is not None:
+        ctx.after_reply(lambda: _tell_missed(ctx, told))
+    elif live.usage is not None:
         ctx.after_reply(lambda: _tell_usage(ctx, live))
     turns = [] if params.exclude_turns else turn_objects(state, "full")
     return {
@@ -101,6 +113,7 @@ async def thread_resume(ctx: Context, params: ThreadResumeParams) -> dict[str, A
         "collaborationMode": collaboration_mode(live.settings),
         "initialTurnsPage": _initial_page(live.thread_id, state, params),
         **backwards_cursors(live.thread_id, state),
+        "lastSeq": live.last_seq,
     }
 
 
@@ -124,8 +137,8 @@ async def thread_name_set(ctx: Context, params: ThreadSetNameParams) -> dict[str
     if not name:
         raise InvalidRequest("thread name must not be empty", data_code="emptyName")
     check_id(params.thread_id)
-    await ctx.services.threads.set_name(params.thread_id, name)
-    told = {"threadId": params.thread_id, "threadName": name}
+    seq = await ctx.services.threads.set_name(params.thread_id, name)
+    told = {"threadId": params.thread_id, "threadName": name, "seq": seq}
     ctx.after_reply(lambda: ctx.services.hub.broadcast("thread/name/updated", told))
     return {}
 
@@ -189,6 +202,11 @@ def loaded_config(services: Services, cwd: Path, overrides: Mapping[str, Any] | 
 def features_of(loaded: LoadedConfig, origin: LayerOrigin) -> dict[str, bool]:
     layers = [layer.values for layer in loaded.feature_layers if layer.origin == origin]
     return {key: value for values in layers for key, value in values.items()}
+
+
+def _tell_missed(ctx: Context, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    for name, params in told:
+        ctx.services.hub.notify(ctx.connection, name, params)
 
 
 def _tell_usage(ctx: Context, live: LiveThread) -> None:

@@ -77,8 +77,7 @@ async def thread_revert(ctx: Context, params: ThreadRevertParams) -> dict[str, A
     state = await services.threads.state(live.thread_id)
     if params.before_turn_id not in state.turns:
         raise InvalidRequest(f"turn not found: {params.before_turn_id[:80]}", data_code="turnNotFound")
-    await live.revert(params.before_turn_id, state)
-    told = {"threadId": live.thread_id}
+    told = {"threadId": live.thread_id, "seq": await live.revert(params.before_turn_id, state)}
     ctx.after_reply(lambda: services.hub.broadcast("thread/reverted", told))
     return {"thread": live.wire(), **backwards_cursors(live.thread_id, state)}
 
@@ -144,7 +143,7 @@ async def thread_metadata_update(ctx: Context, params: ThreadMetadataUpdateParam
     if "project_id" in params.model_fields_set:
         changes["projectId"] = params.project_id
     if changes:
-        row = await services.threads.set_meta(row.thread_id, changes)
+        row, _ = await services.threads.set_meta(row.thread_id, changes)
     return {"thread": services.threads.wire(row)}
 
 

@@ -15,6 +15,7 @@ from app_server.protocol.thread_more import (
     ThreadReadStateUpdateParams,
 )
 from app_server.rpc.registry import method
+from app_server.threads.missed import meta_notification
 
 
 @method("thread/goal/set", ThreadGoalSetParams)
@@ -22,9 +23,7 @@ async def thread_goal_set(ctx: Context, params: ThreadGoalSetParams) -> dict[str
     """Set or change the goal; everybody who follows the thread is told."""
     row = await ctx.services.threads.row(params.thread_id)
     goal = changed_goal(row.meta.get("goal"), params, row.thread_id, ctx.services.clock.now_ms() // 1000)
-    await ctx.services.threads.set_meta(row.thread_id, {"goal": goal})
-    told = {"threadId": row.thread_id, "turnId": None, "goal": goal}
-    ctx.after_reply(lambda: ctx.services.hub.notify_thread(row.thread_id, "thread/goal/updated", told))
+    await _change(ctx, row.thread_id, {"goal": goal})
     return {"goal": goal}
 
 
@@ -41,9 +40,7 @@ async def thread_goal_clear(ctx: Context, params: ThreadGoalClearParams) -> dict
     row = await ctx.services.threads.row(params.thread_id)
     if row.meta.get("goal") is None:
         return {"cleared": False}
-    await ctx.services.threads.set_meta(row.thread_id, {"goal": None})
-    told = {"threadId": row.thread_id}
-    ctx.after_reply(lambda: ctx.services.hub.notify_thread(row.thread_id, "thread/goal/cleared", told))
+    await _change(ctx, row.thread_id, {"goal": None})
     return {"cleared": True}
 
 
@@ -66,10 +63,17 @@ async def thread_read_state_update(ctx: Context, params: ThreadReadStateUpdatePa
         case other:
             raise InvalidRequest(f"unknown operation `{other}`, expected `read` or `unread`", data_code="invalidParams")
     after = {"firstUnread": first, "revision": uuid7()}
-    await ctx.services.threads.set_meta(row.thread_id, {"readState": after})
-    told = {"threadId": row.thread_id, "readState": after}
-    ctx.after_reply(lambda: ctx.services.hub.notify_thread(row.thread_id, "thread/readState/changed", told))
+    await _change(ctx, row.thread_id, {"readState": after})
     return {"readState": after}
+
+
+async def _change(ctx: Context, thread_id: str, changes: Mapping[str, Any]) -> None:
+    """Keep it with the thread, and tell those who follow it behind the reply."""
+    _, seq = await ctx.services.threads.set_meta(thread_id, changes)
+    if (shown := meta_notification(thread_id, changes)) is not None:
+        method_name, params = shown
+        told = {**params, "seq": seq}
+        ctx.after_reply(lambda: ctx.services.hub.notify_thread(thread_id, method_name, told))
 
 
 def changed_goal(

@@ -13,12 +13,15 @@ import re
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 MAX_STEM: Final = 120
 MAX_SLUG: Final = 40
 MAX_TRIES: Final = 1000
+TEMPORARY: Final = ".new-"
+"""How the name of a file begins that is still being written."""
 _SAFE: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 
@@ -42,6 +45,12 @@ def saved_name(template: str, facts: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(file_stem(part.format_map(facts)) for part in template.split("/"))
 
 
+def picture_name(template: str, *, thread_id: str, call_id: str, prompt: str, at_ms: int) -> tuple[str, ...]:
+    """The name of a generated picture that is saved at this time, folders first."""
+    day = datetime.fromtimestamp(at_ms / 1000).date()
+    return saved_name(template, {"thread": thread_id, "call": call_id, "date": day.isoformat(), "slug": slug(prompt)})
+
+
 def write_new(root: Path, name: Sequence[str], suffix: str, data: bytes) -> Path:
     """Write `<root>/<name…><suffix>`, or `…-2<suffix>` and so on where a name is taken; returns the path.
 
@@ -54,7 +63,7 @@ def write_new(root: Path, name: Sequence[str], suffix: str, data: bytes) -> Path
     for part in folders:
         folder = folder / part
         _real_folder(folder)
-    handle, name = tempfile.mkstemp(prefix=".new-", suffix=suffix, dir=folder)  # O_EXCL and mode 0600
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=suffix, dir=folder)  # O_EXCL and mode 0600
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

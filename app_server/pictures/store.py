@@ -13,7 +13,6 @@ import base64
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -24,7 +23,7 @@ from app_server.clock import Clock, SystemClock
 from app_server.extension_api.services import CheckedPicture, PictureRejected, SavedPicture
 from app_server.extension_api.tools import PictureRef
 from app_server.pictures.check import PictureLimits, check_picture
-from app_server.pictures.files import saved_name, slug, write_new
+from app_server.pictures.files import picture_name, write_new
 from app_server.pictures.quota import over_quota
 from app_server.pictures.scale import thumbnail_url
 from app_server.storage.base import BlobStore, StorageError
@@ -89,7 +88,10 @@ class PictureStore:
         Raises:
             OSError: the file could not be written or registered, or it took too long.
         """
-        name = self._name(thread_id, call_id, prompt)
+        now_ms = self._clock.now_ms()
+        name = picture_name(
+            self._saving.name_template, thread_id=thread_id, call_id=call_id, prompt=prompt, at_ms=now_ms
+        )
         with anyio.fail_after(SAVE_BOUND_S, shield=True):
             path = await self._in_thread(lambda: write_new(self._saving.root, name, picture.suffix, picture.data))
             try:
@@ -98,11 +100,6 @@ class PictureStore:
                 await self._in_thread(lambda: path.unlink(missing_ok=True))
                 raise OSError(error.message) from error
         return SavedPicture(ref=ref, path=path)
-
-    def _name(self, thread_id: str, call_id: str, prompt: str) -> tuple[str, ...]:
-        today = datetime.fromtimestamp(self._clock.now_ms() / 1000).date()
-        facts = {"thread": thread_id, "call": call_id, "date": today.isoformat(), "slug": slug(prompt)}
-        return saved_name(self._saving.name_template, facts)
 
     async def keep(self, picture: CheckedPicture, *, thread_id: str) -> PictureRef:
         """Store bytes that have no file of their own. Raises OSError when the store refuses them."""

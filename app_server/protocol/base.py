@@ -30,12 +30,14 @@ from app_server.protocol.validation import validation_error_message
 
 __all__ = [
     "Bool",
+    "DurableNotification",
     "Flag",
     "Int",
     "JsonObject",
     "JsonObjects",
     "NoParams",
     "Params",
+    "Seq",
     "SparseModel",
     "UInt32",
     "WireModel",
@@ -48,6 +50,9 @@ Int = Annotated[int, Strict()]
 
 UInt32 = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
 """A page size."""
+
+Seq = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)]
+"""The number of a record in its thread's log."""
 
 Bool = Annotated[bool, Strict()]
 """A JSON boolean, nothing that merely looks like one."""
@@ -103,6 +108,15 @@ class SparseModel(WireModel):
             if getattr(self, name) is None:
                 data.pop((fields[name].alias if info.by_alias else None) or name, None)
         return data
+
+
+class DurableNotification(SparseModel):
+    """The params of a notification that a record of the thread's log stands behind; clients resume from its `seq`."""
+
+    omit_when_none = frozenset({"seq"})
+
+    seq: Seq | None = None
+    """Ours; left out where no record could be written (a full disk), or none stands behind this one."""
 
 
 def name_or_object(names: tuple[str, ...], key: str) -> Discriminator:

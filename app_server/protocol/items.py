@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from app_server.protocol.base import Bool, Int, JsonObject, SparseModel, WireModel
+from app_server.protocol.base import Bool, DurableNotification, Int, JsonObject, SparseModel, WireModel
 from app_server.protocol.item_parts import (
     AgentMessageModeration,
     AsyncUserInputQuestion,
@@ -212,7 +212,7 @@ class ThreadItemEntry(SparseModel):
     output_deferred: Bool | None = None
 
 
-class ItemStartedNotification(WireModel):
+class ItemStartedNotification(DurableNotification):
     """`item/started`: an item becomes visible; sent before everything else about it."""
 
     item: ThreadItem
@@ -221,7 +221,7 @@ class ItemStartedNotification(WireModel):
     started_at_ms: Int
 
 
-class ItemCompletedNotification(WireModel):
+class ItemCompletedNotification(DurableNotification):
     """`item/completed`: the item in its final form; what deltas said is replaced by it."""
 
     item: ThreadItem

@@ -17,6 +17,8 @@ import orjson
 RequestId = int | str
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
+MAX_MESSAGE_CHARS: Final = 1000
+_VISIBLE = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}  # ␀ for NUL, ␛ for escape
 _MAX_ID = 2**63 - 1  # beyond 64 bits orjson yields floats: such an id could not come back unchanged
 
 
@@ -108,10 +110,16 @@ def encode_result(request_id: RequestId, result: Any) -> bytes:
 
 def encode_error(request_id: RequestId | None, code: int, message: str, data: Mapping[str, Any] | None) -> bytes:
     """An error answer, `error` before `id` as the reference writes it."""
-    error: dict[str, Any] = {"code": code, "message": message}
+    error: dict[str, Any] = {"code": code, "message": one_line(message)}
     if data is not None:
         error["data"] = data
     return orjson.dumps({"error": error, "id": request_id})
+
+
+def one_line(message: str) -> str:
+    """A message that may quote what a client sent: no character steers the terminal or the log that shows it."""
+    shown = message if len(message) <= MAX_MESSAGE_CHARS else f"{message[:MAX_MESSAGE_CHARS]}…"
+    return shown.translate(_VISIBLE)
 
 
 def encode_notification(method: str, params: Any, emitted_at_ms: int) -> bytes:

@@ -12,7 +12,7 @@ from app_server.protocol.approvals import (
     SandboxMode,
     SandboxPolicy,
 )
-from app_server.protocol.base import Bool, Flag, JsonObject, JsonObjects, Params, UInt32, WireModel
+from app_server.protocol.base import Bool, Flag, JsonObject, JsonObjects, Params, Seq, SparseModel, UInt32, WireModel
 from app_server.protocol.items import ThreadItemEntry
 from app_server.protocol.paging import Page, PageParams, ReversiblePage, SortDirection
 from app_server.protocol.settings import CollaborationMode, MultiAgentMode, Personality, ReasoningEffort
@@ -192,19 +192,25 @@ class ThreadResumeParams(_ThreadOverrides):
     history: JsonObjects | None = None
     initial_turns_page: ThreadResumeInitialTurnsPageParams | None = None
     path: str | None = None
+    since_seq: Seq | None = None
+    """Ours: send again what came after this `seq`, which is that of the last notification that the client saw."""
 
 
 class TurnsPage(ReversiblePage):
     data: tuple[Turn, ...]
 
 
-class ThreadResumeResponse(ThreadStartResponse):
+class ThreadResumeResponse(ThreadStartResponse, SparseModel):
     """Like the reply of thread/start; the cursors start a walk back from the newest turn and item."""
+
+    omit_when_none = frozenset({"last_seq"})
 
     collaboration_mode: CollaborationMode | None = None
     initial_turns_page: TurnsPage | None = None
     turns_backwards_cursor: str | None = None
     items_backwards_cursor: str | None = None
+    last_seq: Seq | None = None
+    """Ours: of the newest record that the reply knows; what comes later is sent live."""
 
 
 class _OneThread(Params):

@@ -1,6 +1,6 @@
 """Owns the notifications about a thread as a whole."""
 
-from app_server.protocol.base import Int, WireModel
+from app_server.protocol.base import DurableNotification, Int, WireModel
 from app_server.protocol.thread_data import (
     Thread,
     ThreadGoalStatus,
@@ -48,21 +48,21 @@ class ThreadDeletedNotification(WireModel):
     thread_id: str
 
 
-class ThreadNameUpdatedNotification(WireModel):
+class ThreadNameUpdatedNotification(DurableNotification):
     """`thread/name/updated`: to every connection, after the reply of thread/name/set."""
 
     thread_id: str
     thread_name: str | None = None
 
 
-class ThreadSettingsUpdatedNotification(WireModel):
+class ThreadSettingsUpdatedNotification(DurableNotification):
     """`thread/settings/updated`: an override changed what the following turns start with."""
 
     thread_id: str
     thread_settings: ThreadSettings
 
 
-class ThreadTokenUsageUpdatedNotification(WireModel):
+class ThreadTokenUsageUpdatedNotification(DurableNotification):
     """`thread/tokenUsage/updated`: after every upstream response, always before `turn/completed`."""
 
     thread_id: str
@@ -70,7 +70,7 @@ class ThreadTokenUsageUpdatedNotification(WireModel):
     token_usage: ThreadTokenUsage
 
 
-class ThreadRevertedNotification(WireModel):
+class ThreadRevertedNotification(DurableNotification):
     """`thread/reverted`: to every connection, after the reply of thread/revert."""
 
     thread_id: str
@@ -89,7 +89,7 @@ class ThreadGoal(WireModel):
     updated_at: Int
 
 
-class ThreadGoalUpdatedNotification(WireModel):
+class ThreadGoalUpdatedNotification(DurableNotification):
     """`thread/goal/updated`: the goal was set or changed; `turn_id` is None where no turn did it."""
 
     thread_id: str
@@ -97,13 +97,13 @@ class ThreadGoalUpdatedNotification(WireModel):
     goal: ThreadGoal
 
 
-class ThreadGoalClearedNotification(WireModel):
+class ThreadGoalClearedNotification(DurableNotification):
     """`thread/goal/cleared`: the thread has no goal any more."""
 
     thread_id: str
 
 
-class ThreadReadStateChangedNotification(WireModel):
+class ThreadReadStateChangedNotification(DurableNotification):
     """`thread/readState/changed`: a turn answered, or a client marked the thread; experimental."""
 
     thread_id: str

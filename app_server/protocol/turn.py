@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from app_server.protocol.approvals import ApprovalsReviewer, AskForApproval, SandboxPolicy
-from app_server.protocol.base import Flag, Int, JsonObject, Params, WireModel
+from app_server.protocol.base import DurableNotification, Flag, Int, JsonObject, Params, WireModel
 from app_server.protocol.items import ThreadItem
 from app_server.protocol.settings import (
     CollaborationMode,
@@ -124,14 +124,14 @@ class TurnInterruptResponse(WireModel):
     """Empty: the outcome is `turn/completed` with status interrupted."""
 
 
-class TurnStartedNotification(WireModel):
+class TurnStartedNotification(DurableNotification):
     """`turn/started`: after the reply of turn/start and before every item of the turn."""
 
     thread_id: str
     turn: Turn
 
 
-class TurnCompletedNotification(WireModel):
+class TurnCompletedNotification(DurableNotification):
     """`turn/completed`: the last notification of a turn, whatever its outcome."""
 
     thread_id: str

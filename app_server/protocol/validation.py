@@ -58,10 +58,10 @@ def _sentence(error: ErrorDetails, hidden: bool) -> str:
     described = _describe(value, hidden)
     variants = _variants(error)
     if variants is not None:
-        if isinstance(value, str) or kind == "union_tag_invalid":
-            got = context.get("tag", value)
-            return f"unknown variant `{'…' if hidden else str(got)[:_SHOWN_CHARS]}`, expected {_one_of(variants)}"
-        return f"invalid type: {described}, expected {_one_of(variants)}"
+        got = value.get(_discriminator(error)) if kind == "union_tag_invalid" and isinstance(value, Mapping) else value
+        if isinstance(got, str):
+            return f"unknown variant `{'…' if hidden else got[:_SHOWN_CHARS]}`, expected {_one_of(variants)}"
+        return f"invalid type: {_describe(got, hidden)}, expected {_one_of(variants)}"
     if kind in _EXPECTED:
         return f"invalid type: {described}, expected {_EXPECTED[kind]}"
     bound = _BOUNDS.get(kind)

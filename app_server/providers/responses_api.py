@@ -18,6 +18,7 @@ import httpx
 import orjson
 
 from app_server.clock import Clock, SystemClock
+from app_server.net import explain_failure
 from app_server.providers.base import (
     Completed,
     Credentials,
@@ -119,7 +120,7 @@ class ResponsesProvider:
         try:
             limits, chunks = rate_limits(response.headers), response.aiter_bytes()
             reader, decoder, heard = ResponseReader(source), SseDecoder(self._settings.max_event_bytes), False
-            while (chunk := await _next_chunk(chunks, self._settings.stream_idle_timeout_s)) is not None:
+            while (chunk := await _next_chunk(chunks, self._settings.stream_idle_timeout_s, url)) is not None:
                 for payload in _payloads(decoder, chunk):
                     event = reader.read(payload)
                     if event is None:
@@ -161,11 +162,11 @@ class ResponsesProvider:
         except httpx.LocalProtocolError as error:
             raise bad_header(source) from error
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
-            raise unreachable(source, details=str(error) or None) from error
+            raise unreachable(source, details=_explained(error, url)) from error
         except httpx.TimeoutException as error:
             raise disconnected(_silence(idle_s)) from error
         except httpx.TransportError as error:
-            raise disconnected("the connection closed without an answer", details=str(error) or None) from error
+            raise disconnected("the connection closed without an answer", details=_explained(error, url)) from error
         if response.is_success:
             return response
         try:
@@ -239,7 +240,7 @@ def retried_before_stream(failure: UpstreamError) -> bool:
     return isinstance(failure.__cause__, httpx.NetworkError | httpx.RemoteProtocolError | httpx.ProxyError)
 
 
-async def _next_chunk(chunks: AsyncIterator[bytes], idle_s: float) -> bytes | None:
+async def _next_chunk(chunks: AsyncIterator[bytes], idle_s: float, url: httpx.URL) -> bytes | None:
     """The next bytes of the answer, None at its end. The client's read timeout is the watch for silence."""
     try:
         return await anext(chunks)
@@ -248,7 +249,12 @@ async def _next_chunk(chunks: AsyncIterator[bytes], idle_s: float) -> bytes | No
     except httpx.TimeoutException as error:
         raise disconnected(_silence(idle_s)) from error
     except (httpx.TransportError, httpx.DecodingError) as error:
-        raise disconnected("the connection was cut", details=str(error) or None) from error
+        raise disconnected("the connection was cut", details=_explained(error, url)) from error
+
+
+def _explained(error: Exception, url: httpx.URL) -> str:
+    """What happened to a connection, in a sentence: the libraries' own words hold numbers and source positions."""
+    return explain_failure(error, f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}")
 
 
 def _payloads(decoder: SseDecoder, chunk: bytes) -> list[bytes]:

@@ -1,8 +1,8 @@
 """From a request to its answer. Where an exception becomes a wire error.
 
 jsonrpcserver (`rpc/engine`) is used at request level (`dispatch_request`): it finds the method, binds the arguments and
-calls it. Our envelope is checked before (`protocol/jsonrpc.py`) and written after, because the wire has no `jsonrpc` member;
-params are validated here, once, at the edge.
+calls it. Our envelope is checked before (`protocol/jsonrpc.py`) and written after, because the wire has no `jsonrpc`
+member; params are validated here, once, at the edge.
 """
 
 from __future__ import annotations

@@ -23,6 +23,10 @@ class StorageError(AppServerError):
     """The log or a blob cannot be read or written; the message says which and why."""
 
 
+class StorageDamaged(StorageError):
+    """What is stored can no longer be read as what it was; `app-server doctor` tells more."""
+
+
 class LeaseLost(StorageError):
     """Somebody else may write this thread: the append was refused and nothing of it was kept."""
 

@@ -16,6 +16,7 @@
 | meta_set | {meta}: members of the index row's meta, null removes one | goal, git info, read state |
 | reverted | {beforeTurnId}: that turn and all later ones never were | thread/revert |
 | token_usage | {turnId, total, last, modelContextWindow} | after each response |
+| lost | {}: stands in the place of a record that a salvage could not read; replay passes over it | `doctor --repair` |
 | turn_completed | {turnId, status, error, startedAtMs, completedAtMs} | before turn/completed |
 """
 
@@ -38,6 +39,7 @@ PAID_CALL: Final = "paid_call"
 PICTURE_REMOVED: Final = "picture_removed"
 TOKEN_USAGE: Final = "token_usage"
 TURN_COMPLETED: Final = "turn_completed"
+LOST: Final = "lost"
 
 KINDS: Final = frozenset(
     {
@@ -56,5 +58,6 @@ KINDS: Final = frozenset(
         PICTURE_REMOVED,
         TOKEN_USAGE,
         TURN_COMPLETED,
+        LOST,
     }
 )

@@ -19,6 +19,7 @@ from app_server.storage.base import (
     LeaseHeld,
     LeaseLost,
     Record,
+    StorageDamaged,
     StorageError,
     ThreadRow,
 )
@@ -57,10 +58,17 @@ def decode_json(what: str, data: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise StorageError(f"{what} is damaged in the store; restore the store from a copy.") from error
+        raise _damaged(what) from error
     if not isinstance(value, dict):
-        raise StorageError(f"{what} is damaged in the store; restore the store from a copy.")
+        raise _damaged(what)
     return value
+
+
+def _damaged(what: str) -> StorageDamaged:
+    return StorageDamaged(
+        f"{what} is damaged in the store; `app-server doctor` tells what is wrong, and `app-server doctor --repair` "
+        "saves what can be read."
+    )
 
 
 def search_matches(preview: str, name: str | None, search: str) -> bool:

@@ -6,7 +6,7 @@ one thread are in order, one at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from app_server.errors import InvalidRequest
 from app_server.extension_api.services import Pictures
 from app_server.hooks.tool_hooks import HookSetup
 from app_server.ids import uuid7
+from app_server.pictures.rescue import Rescued
 from app_server.protocol.turn import TurnStartParams
 from app_server.storage import records as kinds
-from app_server.storage.base import Lease, Record, ThreadLog, ThreadRow
+from app_server.storage.base import Lease, LeaseLost, Record, ThreadLog, ThreadRow
 from app_server.threads.broadcast import Audience
 from app_server.threads.replay import FULL_CONTEXT, HANDLE_PREFIX, ThreadState, after_close, is_context_overflow
 from app_server.threads.settings import environments, thread_settings, to_json, with_turn_overrides
-from app_server.threads.view import Status, status_object, thread_object
+from app_server.threads.view import NOT_LOADED, Status, status_object, thread_object
 from app_server.turns.context import Moment, PictureUrls, RicherForm, Settings, TurnContext, UserMessage
 from app_server.turns.conversation import Conversation
 from app_server.turns.engine import Ending, Turn, Work
@@ -51,14 +52,20 @@ class ThreadDeps:
     features: Callable[[Settings], FeatureSet]
     """The flags as a thread with these settings has them."""
     hooks: HookSetup = field(default_factory=HookSetup)
+    rescue: Callable[[str, Mapping[str, Any]], Awaitable[Rescued | None]] | None = None
+    """(thread id, open item) → the picture that a dead process saved for it."""
 
 
 class LiveThread:
     """A thread in memory."""
 
-    def __init__(self, *, row: ThreadRow, lease: Lease, log: ThreadLog, state: ThreadState, deps: ThreadDeps) -> None:
+    def __init__(
+        self, *, row: ThreadRow, lease: Lease, log: ThreadLog, state: ThreadState, deps: ThreadDeps, last_seq: int
+    ) -> None:
         assert state.settings is not None  # every log begins with thread_started
         self.row, self.lease = row, lease
+        self.last_seq = last_seq
+        """Of the newest record. What is shown of it is shown already, whenever another task looks."""
         self.settings: Settings = state.settings
         self.active: Turn | None = None
         self.status_word = "idle"
@@ -68,6 +75,9 @@ class LiveThread:
         self._windows, self._context_tokens = state.window, state.context_tokens
         self._total: dict[str, int] = dict(state.usage["total"]) if state.usage else {}
         self._handles = state.handles
+        self.lost = False
+        """Somebody else writes the thread now: nothing of ours is kept any more."""
+        self.on_lost: Callable[[], None] = lambda: None
         self._order = anyio.Lock()
         self._idle = anyio.Event()
 
@@ -77,7 +87,7 @@ class LiveThread:
 
     @property
     def status(self) -> Status:
-        return status_object(self.status_word)
+        return NOT_LOADED if self.lost else status_object(self.status_word)
 
     def wire(self, turns: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
         """The protocol's Thread object of a loaded thread."""
@@ -123,17 +133,18 @@ class LiveThread:
     async def change_settings(self, settings: Settings) -> None:
         """Make settings stick, and tell the subscribers when something changed."""
         if settings != self.settings:
-            await self.append(Record(kind=kinds.SETTINGS_CHANGED, data={"settings": to_json(settings)}))
+            seq = await self.append(Record(kind=kinds.SETTINGS_CHANGED, data={"settings": to_json(settings)}))
             params = {"threadId": self.thread_id, "threadSettings": thread_settings(settings)}
-            self.show("thread/settings/updated", params)
+            self.show("thread/settings/updated", params, seq=seq)
 
-    async def revert(self, turn_id: str, log_state: ThreadState) -> None:
+    async def revert(self, turn_id: str, log_state: ThreadState) -> int:
         """Forget a turn and all later ones; `log_state` is the thread as its log tells it, turns included."""
         record = Record(kind=kinds.REVERTED, data={"beforeTurnId": turn_id})
-        await self.append(record)
+        seq = await self.append(record)
         after_close(log_state, [record])
         self._history, self._windows = list(log_state.history), log_state.window
         self._context_tokens = 0
+        return seq
 
     async def run_turn(self, turn: Turn) -> None:
         """The task of a turn."""
@@ -193,13 +204,18 @@ class LiveThread:
     def history(self) -> Sequence[Mapping[str, Any]]:
         return self._history
 
-    async def append(self, *records: Record) -> None:
-        """Durable on return, in order."""
+    async def append(self, *records: Record) -> int:
+        """Durable on return, in order; the seq of the last one."""
         async with self._order:
             with anyio.CancelScope(shield=True):  # what is durable is also known here, and shown
                 row = self._row_after(records)
-                await self._log.append(self.lease, records, row=row if row is not self.row else None)
-            self.row = row
+                try:
+                    last = await self._log.append(self.lease, records, row=row if row is not self.row else None)
+                except LeaseLost:
+                    self.lost = True
+                    self.on_lost()
+                    raise
+            self.row, self.last_seq = row, last
             for record in records:
                 if record.kind == kinds.HISTORY:
                     self._history.extend(record.data["items"])
@@ -212,9 +228,15 @@ class LiveThread:
                     self._context_tokens = FULL_CONTEXT
                 elif record.kind == kinds.SETTINGS_CHANGED:
                     self.settings = replace(self.settings, **record.data["settings"])
+            return last
 
-    def show(self, method: str, params: Mapping[str, Any], *, forms: Sequence[RicherForm] = ()) -> None:
+    def show(
+        self, method: str, params: Mapping[str, Any], *, forms: Sequence[RicherForm] = (), seq: int | None = None
+    ) -> None:
         shown = () if forms and self._omits_media() else forms
+        if seq is not None:
+            params = {**params, "seq": seq}
+            shown = [with_seq(form, seq) for form in shown]
         self._deps.audience.notify_thread(self.thread_id, method, params, forms=shown)
 
     def delta(self, method: str, params: Mapping[str, Any]) -> None:
@@ -265,6 +287,11 @@ class LiveThread:
                 case kinds.TOKEN_USAGE:
                     self.usage = record.data
         return row
+
+
+def with_seq(form: RicherForm, seq: int) -> RicherForm:
+    """The form with the number of its record in its params."""
+    return replace(form, params=lambda: {**form.params(), "seq": seq})
 
 
 def with_meta(meta: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ unloaded. Reading needs no lease. Turns run in the task group that `bootstrap` h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,17 +17,20 @@ from anyio.abc import TaskGroup
 from app_server.clock import Clock
 from app_server.errors import InvalidRequest
 from app_server.ids import parse_uuid, uuid7
+from app_server.observability.logging import get_logger
+from app_server.pictures.rescue import Rescued
 from app_server.storage import records as kinds
-from app_server.storage.base import Lease, LeaseHeld, Record, Storage, ThreadPage, ThreadQuery, ThreadRow
+from app_server.storage.base import Lease, LeaseHeld, Record, Storage, StorageError, ThreadPage, ThreadQuery, ThreadRow
 from app_server.threads.fork import forked_records
 from app_server.threads.live_thread import LiveThread, ThreadDeps, with_meta
-from app_server.threads.replay import ThreadState, after_close, closing_records, replay
+from app_server.threads.replay import ThreadState, after_close, closing_records, open_pictures, replay
 from app_server.threads.settings import to_json
 from app_server.threads.view import NOT_LOADED, thread_object
 from app_server.turns.context import Settings
 from app_server.turns.engine import Turn
 from app_server.version import PROTOCOL_VERSION
 
+log = get_logger("threads")
 SOURCE = "vscode"
 """What clients see as a thread's source: the one that pickers of existing clients ask for."""
 
@@ -81,6 +85,18 @@ class ThreadManager:
         row = await self.row(thread_id)
         return replay(await self._storage_of(row).log.read(row.thread_id))
 
+    async def shown_records(self, live: LiveThread) -> list[Record]:
+        """All records whose notifications were sent: when this returns, every later one is still to come."""
+        log, records = self._storage_of(live.row).log, list[Record]()
+        while (seen := records[-1].seq if records else 0) < live.last_seq:
+            more = await log.read(live.thread_id, after_seq=seen)
+            if not more:  # it was deleted meanwhile
+                break
+            records += more
+        while records and records[-1].seq > live.last_seq:  # durable, but not shown yet
+            records.pop()
+        return records
+
     def wire(self, row: ThreadRow) -> dict[str, Any]:
         """A row of thread/list."""
         if (live := self._live.get(row.thread_id)) is not None:
@@ -129,11 +145,16 @@ class ThreadManager:
         storage = self._ephemeral if ephemeral else self._storage
         lease = await storage.leases.acquire(thread_id)
         first = Record(kind=kinds.THREAD_STARTED, data={"settings": to_json(settings), "originator": originator})
-        await storage.log.create(row, lease, [first, *records])
+        last_seq = await storage.log.create(row, lease, [first, *records])
         live = LiveThread(
-            row=row, lease=lease, log=storage.log, state=state or ThreadState(settings=settings), deps=self._deps
+            row=row,
+            lease=lease,
+            log=storage.log,
+            state=state or ThreadState(settings=settings),
+            deps=self._deps,
+            last_seq=last_seq,
         )
-        self._live[thread_id] = live
+        self._keep(live)
         return live
 
     async def fork(
@@ -190,13 +211,23 @@ class ThreadManager:
             lease = await self._lease(thread_id)
             row = await self._row(thread_id) or row
             state = replay(await self._storage.log.read(thread_id), with_turns=False)
-            closing = closing_records(state, self._clock.now_ms())
+            rescued = await self._rescued(thread_id, state)
+            last_seq, closing = state.last_seq, closing_records(state, self._clock.now_ms(), rescued)
             if closing:
-                await self._storage.log.append(lease, closing)
+                last_seq = await self._storage.log.append(lease, closing)
                 after_close(state, closing)
-            live = LiveThread(row=row, lease=lease, log=self._storage.log, state=state, deps=self._deps)
-            self._live[thread_id] = live
+            live = LiveThread(
+                row=row, lease=lease, log=self._storage.log, state=state, deps=self._deps, last_seq=last_seq
+            )
+            self._keep(live)
             return live, True
+
+    async def _rescued(self, thread_id: str, state: ThreadState) -> dict[str, Rescued]:
+        """Pictures that a dead process saved and did not record, by item."""
+        if self._deps.rescue is None:
+            return {}
+        looked = {str(item["id"]): await self._deps.rescue(thread_id, item) for item in open_pictures(state)}
+        return {item_id: found for item_id, found in looked.items() if found is not None}
 
     async def _lease(self, thread_id: str) -> Lease:
         try:
@@ -212,46 +243,38 @@ class ThreadManager:
         self._turns.start_soon(_run_turn, live, turn, after_s)
 
     # -- changing
-    async def set_name(self, thread_id: str, name: str) -> None:
-        """Name a thread, loaded or not."""
+    async def set_name(self, thread_id: str, name: str) -> int:
+        """Name a thread, loaded or not; returns the seq of the record."""
+        now = self._clock.now_ms()
         record = Record(kind=kinds.NAME_SET, data={"name": name})
-        if (live := self.find(thread_id)) is not None:
-            await live.append(record)
-            return
-        row = await self.row(thread_id)
-        lease = await self._lease(row.thread_id)
-        changed = replace(row, name=name, updated_at_ms=self._clock.now_ms())
-        try:
-            await self._storage.log.append(lease, [record], row=changed)
-        finally:
-            await self._storage.leases.release(lease)
+        return (await self._note(thread_id, record, lambda row: replace(row, name=name, updated_at_ms=now)))[1]
 
     async def note(self, thread_id: str, record: Record) -> None:
         """Append one record to a thread, loaded or not. Raises InvalidRequest when another process writes it."""
-        if (live := self.find(thread_id)) is not None:
-            await live.append(record)
-            return
-        row = await self.row(thread_id)
-        lease = await self._lease(row.thread_id)
-        try:
-            await self._storage.log.append(lease, [record])
-        finally:
-            await self._storage.leases.release(lease)
+        await self._note(thread_id, record, None)
 
-    async def set_meta(self, thread_id: str, changes: Mapping[str, Any]) -> ThreadRow:
-        """Change members of a thread's meta, loaded or not; null removes one."""
+    async def set_meta(self, thread_id: str, changes: Mapping[str, Any]) -> tuple[ThreadRow, int]:
+        """Change members of a thread's meta, loaded or not; null removes one. Returns the seq as well."""
         record = Record(kind=kinds.META_SET, data={"meta": dict(changes)})
-        if (live := self.find(thread_id)) is not None:
-            await live.append(record)
-            return live.row
-        row = await self.row(thread_id)
-        lease = await self._lease(row.thread_id)
-        changed = replace(row, meta=with_meta(row.meta, changes))
-        try:
-            await self._storage.log.append(lease, [record], row=changed)
-        finally:
-            await self._storage.leases.release(lease)
-        return changed
+        return await self._note(thread_id, record, lambda row: replace(row, meta=with_meta(row.meta, changes)))
+
+    async def _note(
+        self, thread_id: str, record: Record, change: Callable[[ThreadRow], ThreadRow] | None
+    ) -> tuple[ThreadRow, int]:
+        """Append through the live thread, or under a lease that nobody who loads the thread meanwhile shares."""
+        thread_id = (await self.row(thread_id)).thread_id
+        async with self._locks.setdefault(thread_id, anyio.Lock()):
+            if (live := self._live.get(thread_id)) is not None:
+                seq = await live.append(record)
+                return live.row, seq
+            lease = await self._lease(thread_id)
+            try:
+                row = await self.row(thread_id)
+                changed = change(row) if change is not None else row
+                seq = await self._storage.log.append(lease, [record], row=changed if change is not None else None)
+            finally:
+                await self._storage.leases.release(lease)
+            return changed, seq
 
     async def set_archived(self, thread_id: str, archived: bool) -> ThreadRow:
         """Archive or unarchive; a loaded thread is stopped and unloaded first."""
@@ -284,6 +307,20 @@ class ThreadManager:
         await self._storage.blobs.release(row.thread_id)
         self._deps.audience.forget_thread(row.thread_id)
 
+    def _keep(self, live: LiveThread) -> None:
+        self._live[live.thread_id] = live
+        live.on_lost = lambda: self._let_go(live)
+
+    def _let_go(self, live: LiveThread) -> None:
+        """Another process took the thread over while this one stalled: it is not ours any more, as after `unload`.
+
+        Its turn, if one runs, ends by itself: nothing that it appends is kept."""
+        if self._live.get(live.thread_id) is live:
+            del self._live[live.thread_id]
+            log.warning("thread_taken_over", thread_id=live.thread_id)
+            params = {"threadId": live.thread_id, "status": NOT_LOADED}
+            self._deps.audience.broadcast("thread/status/changed", params)
+
     async def unload(self, thread_id: str) -> None:
         """Stop the thread's turn, forget it in memory, give the lease back; nothing happens when it is not loaded."""
         live = self.find(thread_id)
@@ -301,7 +338,8 @@ class ThreadManager:
             for live in self._live.values():
                 tasks.start_soon(live.stop)
         for live in list(self._live.values()):
-            await self._storage_of(live.row).leases.release(live.lease)
+            with suppress(StorageError):  # a disk that refuses: the lease ends with the process
+                await self._storage_of(live.row).leases.release(live.lease)
         self._live.clear()
 
     def _storage_of(self, row: ThreadRow) -> Storage:

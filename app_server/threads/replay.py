@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
+from app_server.pictures.rescue import Rescued
 from app_server.storage import records as kinds
 from app_server.storage.base import Record
 from app_server.threads.settings import from_json
@@ -99,13 +101,14 @@ def replay(records: Iterable[Record], *, with_turns: bool = True) -> ThreadState
     state = ThreadState()
     for record in records:
         state.last_seq = record.seq
-        _take(state, record)
+        take(state, record)
         if not with_turns and record.kind == kinds.TURN_COMPLETED and (turn := state.turns.get(record.data["turnId"])):
             turn.items.clear()
     return state
 
 
-def _take(state: ThreadState, record: Record) -> None:
+def take(state: ThreadState, record: Record) -> None:
+    """One more record, in order."""
     data = record.data
     match record.kind:
         case kinds.THREAD_STARTED | kinds.SETTINGS_CHANGED:
@@ -186,24 +189,40 @@ def _handle_number(handle: Any) -> int:
     return int(digits) if digits.isascii() and digits.isdigit() else 0
 
 
-def closing_records(state: ThreadState, now_ms: int) -> list[Record]:
-    """What closes the turns that a dead process, or a full disk, left open; empty when nothing is open."""
+def open_pictures(state: ThreadState) -> list[Mapping[str, Any]]:
+    """Items of pictures that have no end yet."""
+    return [
+        turn.items[item_id]
+        for turn in state.turns.values()
+        if turn.status == "inProgress"
+        for item_id in turn.items
+        if item_id in turn.open_items and turn.items[item_id].get("type") == "imageGeneration"
+    ]
+
+
+def closing_records(
+    state: ThreadState, now_ms: int, rescued: Mapping[str, Rescued] = MappingProxyType({})
+) -> list[Record]:
+    """What closes the turns that a dead process, or a full disk, left open; empty when nothing is open.
+
+    rescued: by item, pictures that were saved and not recorded: their items are completed.
+    """
     turns = [turn for turn in state.turns.values() if turn.status == "inProgress"]
     if not turns:
         return []
-    closed = [
-        Record(
-            kind=kinds.ITEM_COMPLETED,
-            data={
-                "turnId": turn.turn_id,
-                "item": _closed(turn.items[item_id], now_ms, paid=item_id in state.paid),
-            },
-        )
-        for turn in turns
-        for item_id in turn.items
-        if item_id in turn.open_items
-    ]
+    handles = {item_id: f"{HANDLE_PREFIX}{state.handles + number}" for number, item_id in enumerate(rescued, 1)}
     items = {item_id: item for turn in turns for item_id, item in turn.items.items()}
+    closed: list[Record] = []
+    for turn in turns:
+        for item_id in (item_id for item_id in turn.items if item_id in turn.open_items):
+            data: dict[str, Any] = {"turnId": turn.turn_id}
+            if (found := rescued.get(item_id)) is not None:
+                data |= {"item": _kept(turn.items[item_id], now_ms, found, handles[item_id])}
+                data |= {"picture": found.picture.ref.to_json()}
+            else:
+                data |= {"item": _closed(turn.items[item_id], now_ms, paid=item_id in state.paid)}
+            items[item_id] = data["item"]
+            closed.append(Record(kind=kinds.ITEM_COMPLETED, data=data))
     answers: list[Mapping[str, Any]] = [
         call_output(call, _answer(items.get(str(call.get("call_id"))), str(call.get("call_id")) in state.paid))
         for call in unanswered_calls(state.history)
@@ -232,6 +251,24 @@ def _answer(item: Mapping[str, Any] | None, paid: bool) -> str:
             "and it was not asked for again: ask the user before you do"
         )
     return "the server stopped before this call ended; what it did is not known"
+
+
+def _kept(item: Mapping[str, Any], now_ms: int, found: Rescued, handle: str) -> dict[str, Any]:
+    """The final form of a picture that was saved before its maker died."""
+    ref = found.picture.ref
+    return {
+        **item,
+        "completedAtMs": now_ms,
+        "status": "completed",
+        "savedPath": str(found.path),
+        "mimeType": ref.mime,
+        "bytes": ref.size_bytes,
+        "width": ref.width,
+        "height": ref.height,
+        "hasAlpha": found.picture.has_alpha,
+        "sha256": ref.sha256,
+        "handle": handle,
+    }
 
 
 def _closed(item: Mapping[str, Any], now_ms: int, *, paid: bool) -> dict[str, Any]:
@@ -272,5 +309,5 @@ def item_entries(turns: Iterable[TurnState]) -> list[dict[str, Any]]:
 def after_close(state: ThreadState, closing: Sequence[Record]) -> ThreadState:
     """The state once `closing` has been appended."""
     for record in closing:
-        _take(state, record)
+        take(state, record)
     return state

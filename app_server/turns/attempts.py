@@ -75,9 +75,9 @@ class Attempts:
             "last": last,
             "modelContextWindow": moment.scope.model.context_window_tokens,
         }
-        await self._sink.append(Record(kind=TOKEN_USAGE, data={"turnId": self._ctx.turn_id, **usage}))
+        seq = await self._sink.append(Record(kind=TOKEN_USAGE, data={"turnId": self._ctx.turn_id, **usage}))
         ids = {"threadId": self._ctx.thread_id, "turnId": self._ctx.turn_id}
-        self._sink.show("thread/tokenUsage/updated", {**ids, "tokenUsage": usage})
+        self._sink.show("thread/tokenUsage/updated", {**ids, "tokenUsage": usage}, seq=seq)
         self._sink.show("account/rateLimits/updated", rate_limits_params(sample.limits))
 
 

@@ -117,14 +117,19 @@ class TurnSink(Protocol):
         """How often the history was compacted."""
         ...
 
-    async def append(self, *records: Record) -> None:
-        """Durable on return, and part of `history` when the record is history. Raises StorageError."""
+    async def append(self, *records: Record) -> int:
+        """Durable on return, and part of `history` when the record is history; the seq of the last one.
+
+        Raises StorageError."""
         ...
 
-    def show(self, method: str, params: Mapping[str, Any], *, forms: Sequence[RicherForm] = ()) -> None:
+    def show(
+        self, method: str, params: Mapping[str, Any], *, forms: Sequence[RicherForm] = (), seq: int | None = None
+    ) -> None:
         """Tell the thread's subscribers, each in the first of `forms` that it takes, else in the plain one.
 
-        The record behind it must be durable already."""
+        `seq` is that of the record behind it, which is durable already. Whoever appends shows before it waits for
+        anything else: else a client that resumes meanwhile would miss it."""
         ...
 
     def delta(self, method: str, params: Mapping[str, Any]) -> None:

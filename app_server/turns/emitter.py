@@ -51,9 +51,14 @@ class ItemEmitter:
             await self.close_open([item.id], interrupted=False)
         shown = item.model_copy(update={"started_at_ms": self._clock.now_ms(), "completed_at_ms": None})
         wire = shown.wire()
-        await self._sink.append(self._record(ITEM_STARTED, wire))
+        seq = await self._sink.append(self._record(ITEM_STARTED, wire))
         self._open[item.id] = shown  # not before: an append that was cancelled leaves nothing to close
-        self._show_started(wire)
+        self._show_started(wire, seq)
+
+    async def begun(self, item: Item) -> None:
+        """Show an item as begun, unless it is open: before something is made for it that must not be orphaned."""
+        if item.id not in self._open:
+            await self.started(item)
 
     async def completed(
         self,
@@ -75,11 +80,11 @@ class ItemEmitter:
         forms: Sequence[RicherForm] = ()
         if picture is not None and isinstance(final, ImageGenerationItem):
             forms = await picture_forms(wire, picture, self._sink, self._pictures, self._ids)
-        await self._sink.append(*records)
+        last = await self._sink.append(*records)
         self._forget(item.id)
         if isinstance(final, AgentMessageItem) and final.status is None:
             self.final_message = wire
-        self._show_completed(wire, forms)
+        self._show_completed(wire, last - len(records) + 1, forms)
 
     async def whole(self, items: Sequence[tuple[Item, Item]], *records: Record) -> None:
         """Show items that are finished at once, as one commit with `records`: (as shown, as stored) each."""
@@ -94,10 +99,12 @@ class ItemEmitter:
             for start, (_, stored) in zip(begun, stamped, strict=True)
             for record in (self._record(ITEM_STARTED, start), self._record(ITEM_COMPLETED, stored))
         ]
-        await self._sink.append(*item_records, *records)
-        for start, (shown, stored) in zip(begun, stamped, strict=True):
-            self._show_started(start, echo_forms({**shown, "completedAtMs": None}, start, started_params, self._ids))
-            self._show_completed(stored, echo_forms(shown, stored, completed_params, self._ids))
+        last = await self._sink.append(*item_records, *records)
+        seqs = range(last - len(item_records) - len(records) + 1, last, 2)
+        for seq, start, (shown, stored) in zip(seqs, begun, stamped, strict=False):
+            echo = echo_forms({**shown, "completedAtMs": None}, start, started_params, self._ids)
+            self._show_started(start, seq, echo)
+            self._show_completed(stored, seq + 1, echo_forms(shown, stored, completed_params, self._ids))
 
     # -- pieces
     def text_delta(self, item_id: str, delta: str) -> None:
@@ -144,10 +151,20 @@ class ItemEmitter:
         if not ids:
             return
         finals = [self._finished(self._cut(self._open[item_id], interrupted)).wire() for item_id in ids]
-        await self._sink.append(*(self._record(ITEM_COMPLETED, wire) for wire in finals))
-        for item_id, wire in zip(ids, finals, strict=True):
+        last = await self._sink.append(*(self._record(ITEM_COMPLETED, wire) for wire in finals))
+        for seq, item_id, wire in zip(range(last - len(ids) + 1, last + 1), ids, finals, strict=True):
             self._forget(item_id)
-            self._show_completed(wire)
+            self._show_completed(wire, seq)
+
+    def show_unstored(self, cause: str) -> None:
+        """Show the end of what is open though the disk refuses it; who loads the thread next closes it in the log."""
+        for item_id in list(self._open):
+            item = self._finished(self._cut(self._open[item_id], False))
+            if isinstance(item, ImageGenerationItem):
+                error = ImageGenerationError(type="saveFailed", message=f"The picture could not be kept: {cause}")
+                item = item.model_copy(update={"error": error})
+            self._forget(item_id)
+            self._show_completed(item.wire(), None)
 
     def _cut(self, item: Item, interrupted: bool) -> Item:
         match item:
@@ -199,11 +216,11 @@ class ItemEmitter:
             data["picture"] = picture.to_json()
         return Record(kind=kind, data=data)
 
-    def _show_started(self, wire: Mapping[str, Any], forms: Sequence[RicherForm] = ()) -> None:
-        self._sink.show("item/started", started_params(wire, self._ids), forms=forms)
+    def _show_started(self, wire: Mapping[str, Any], seq: int, forms: Sequence[RicherForm] = ()) -> None:
+        self._sink.show("item/started", started_params(wire, self._ids), forms=forms, seq=seq)
 
-    def _show_completed(self, wire: Mapping[str, Any], forms: Sequence[RicherForm] = ()) -> None:
-        self._sink.show("item/completed", completed_params(wire, self._ids), forms=forms)
+    def _show_completed(self, wire: Mapping[str, Any], seq: int | None, forms: Sequence[RicherForm] = ()) -> None:
+        self._sink.show("item/completed", completed_params(wire, self._ids), forms=forms, seq=seq)
 
 
 def _beginning(item: Item) -> Item:

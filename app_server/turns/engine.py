@@ -152,30 +152,33 @@ class Turn:
     async def _begin(self) -> None:
         self.started_at_ms = self.ctx.clock.now_ms()
         started = {"turnId": self.ctx.turn_id, "startedAtMs": self.started_at_ms}
-        await self._sink.append(Record(kind=TURN_STARTED, data=started))
+        seq = await self._sink.append(Record(kind=TURN_STARTED, data=started))
         self._on_status("active")
-        self._sink.show("turn/started", {"threadId": self.ctx.thread_id, "turn": self.wire()})
+        self._sink.show("turn/started", {"threadId": self.ctx.thread_id, "turn": self.wire()}, seq=seq)
 
     # -- the end
     async def _finish(self, ending: Ending) -> None:
+        seq: int | None = None
+        completed_at_ms = self.ctx.clock.now_ms()
         try:
-            await self._close(ending)
+            completed_at_ms, seq = await self._close(ending)
         except AppServerError as error:  # the disk itself is gone: still tell the clients how it ended
             log.error(
                 "turn_end_not_stored", thread_id=self.ctx.thread_id, turn_id=self.ctx.turn_id, cause=error.message
             )
+            self._emitter.show_unstored(error.message)
         except Exception:  # as in `_guarded`: one broken turn must not end the server
             log.error("turn_end_crashed", thread_id=self.ctx.thread_id, turn_id=self.ctx.turn_id, exc_info=True)
-        completed_at_ms = self.ctx.clock.now_ms()
         await self._on_end(ending)
         ids = {"threadId": self.ctx.thread_id, "turnId": self.ctx.turn_id}
         self._on_status("systemError" if ending.status == "failed" else "idle")
         if ending.error is not None:
             self._sink.show("error", {"error": ending.error, "willRetry": False, **ids})
         turn = self.wire(status=ending.status, error=ending.error, completed_at_ms=completed_at_ms)
-        self._sink.show("turn/completed", {"threadId": self.ctx.thread_id, "turn": turn})
+        self._sink.show("turn/completed", {"threadId": self.ctx.thread_id, "turn": turn}, seq=seq)
 
-    async def _close(self, ending: Ending) -> None:
+    async def _close(self, ending: Ending) -> tuple[int, int]:
+        """Everything that is open gets its end; returns when the turn ended and the seq of that record."""
         interrupted = ending.status == "interrupted"
         await self._emitter.close_open(interrupted=interrupted)
         why = self._aborted() if interrupted else "the turn failed before this call ended"
@@ -183,15 +186,16 @@ class Turn:
             await self._sink.append(Record(kind=HISTORY, data={"items": outputs}))
         await self.work.leave(self._run)
         records = [Record(kind=HISTORY, data={"items": [turn_aborted_note()]})] if interrupted else []
+        completed_at_ms = self.ctx.clock.now_ms()
         end = {
             "turnId": self.ctx.turn_id,
             "status": ending.status,
             "error": ending.error,
             "startedAtMs": self.started_at_ms,
-            "completedAtMs": self.ctx.clock.now_ms(),
+            "completedAtMs": completed_at_ms,
             "answered": ending.answered,
         }
-        await self._sink.append(*records, Record(kind=TURN_COMPLETED, data=end))
+        return completed_at_ms, await self._sink.append(*records, Record(kind=TURN_COMPLETED, data=end))
 
     def _aborted(self) -> str:
         began = self.started_at_ms or self.ctx.clock.now_ms()

@@ -37,6 +37,7 @@ async def finish(
     shown = ImageGenerationItem(
         id=item_id, status="completed", revised_prompt=prompt, result="", model=item.get("model")
     )
+    await emitter.begun(begun(item))  # a file without an item could not be found again after a crash
     try:
         checked = await pictures.check(_decode(item))
         ref, path = await _save(

@@ -28,14 +28,15 @@ class QuietSink:
     def window(self) -> int:
         return self._sink.window
 
-    async def append(self, *records: Record) -> None:
+    async def append(self, *records: Record) -> int:
         told = [record for record in records if record.kind == TOKEN_USAGE]
-        if told:
-            await self._sink.append(*told)
+        return await self._sink.append(*told) if told else 0
 
-    def show(self, method: str, params: Mapping[str, Any], *, forms: Sequence[RicherForm] = ()) -> None:
+    def show(
+        self, method: str, params: Mapping[str, Any], *, forms: Sequence[RicherForm] = (), seq: int | None = None
+    ) -> None:
         if not method.startswith("item/"):
-            self._sink.show(method, params)
+            self._sink.show(method, params, seq=seq)
 
     def delta(self, method: str, params: Mapping[str, Any]) -> None:
         pass

@@ -15,6 +15,7 @@ from pathlib import Path
 import anyio
 from anyio.abc import Process
 
+from app_server import child_groups
 from app_server.ids import uuid7
 from app_server.protocol.item_parts import UnknownCommandAction
 from app_server.protocol.items import CommandExecutionItem
@@ -77,6 +78,7 @@ class ShellCommand:
             )
         except OSError as error:
             return f"{error.strerror or error}: {error.filename or argv[0]}\n", 127
+        child_groups.note(process.pid)
         try:
             with anyio.move_on_after(self._timeout_s) as bound:
                 size = 0
@@ -90,6 +92,7 @@ class ShellCommand:
                 await process.wait()
         finally:
             await end_process(process)
+            child_groups.forget(process.pid)
         if bound.cancelled_caught:
             return "".join(pieces) + f"\n[ended after {self._timeout_s:g} s]\n", 124
         return "".join(pieces), process.returncode if process.returncode is not None else -1

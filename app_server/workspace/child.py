@@ -20,6 +20,7 @@ from typing import Final
 
 import anyio
 
+from app_server import child_groups
 from app_server.protocol.command import CommandExecOutputStream
 from app_server.workspace.command_plan import CommandPlan
 from app_server.workspace.pty import READ_BYTES, Terminal, open_terminal
@@ -51,6 +52,7 @@ class Child:
         self._transport, self._protocol, self.terminal = transport, protocol, terminal
         self._pid = transport.get_pid()
         self.exited = protocol.exited
+        child_groups.note(self._pid)
 
     def outputs(self) -> dict[CommandExecOutputStream, Reader]:
         """Its streams and how they are read."""
@@ -108,6 +110,7 @@ class Child:
     def close(self) -> None:
         """Close the pipes and the terminal. Nobody may be reading or writing."""
         self._transport.close()
+        child_groups.forget(self._pid)
         if self.terminal is not None:
             self.terminal.close()
 

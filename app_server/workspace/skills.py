@@ -9,6 +9,7 @@ block text (`|`, `>`). What else YAML can do is not read. A file that does not f
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,16 +94,16 @@ def _folders(cwd: Path, home: Path) -> Iterator[tuple[SkillScope, Path]]:
 def _up_to_root(folder: Path) -> list[Path]:
     """The folder and those above it up to the root of its git repository; the folder alone where there is none."""
     folders = [folder, *folder.parents]
-    root = next((at for at, parent in enumerate(folders) if (parent / ".git").exists()), 0)
+    root = next((at for at, parent in enumerate(folders) if os.path.exists(parent / ".git")), 0)
     return folders[: root + 1]
 
 
 def _files(folder: Path) -> list[Path]:
     try:
         found = sorted(entry / SKILL_FILE for entry in folder.iterdir() if not entry.name.startswith("."))
-        return [path for path in found if path.is_file()][:MAX_SKILLS_PER_FOLDER]
-    except OSError:
-        return []  # there is no such folder, or it is not ours to read
+        return [path for path in found if os.path.isfile(path)][:MAX_SKILLS_PER_FOLDER]
+    except (OSError, ValueError):
+        return []  # there is no such folder, it is not ours to read, or no folder could have such a name
 
 
 def _head(path: Path) -> str:

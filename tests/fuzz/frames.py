@@ -1,7 +1,7 @@
 """What one hostile client sends in a row: calls of every method, and frames that are none.
 
-    Call    a request with an id: one answer, whatever is wrong with it
-    Raw     bytes as they stand: `answers` says how many error answers with a null id follow (None: not known)
+Call    a request with an id: one answer, whatever is wrong with it
+Raw     bytes as they stand: `answers` says how many error answers with a null id follow (None: not known)
 """
 
 from __future__ import annotations
@@ -74,13 +74,14 @@ def _raw(answers: int | None, *frames: bytes) -> st.SearchStrategy[Raw]:
     return st.sampled_from([Raw(data=frame, answers=answers) for frame in frames])
 
 
+_BATCHED = st.one_of(st.none(), st.integers(0, 9), st.builds(lambda: {"id": 1, "method": "thread/list", "params": {}}))
 _BAD_IDS = (None, 1.5, True, {"a": 1}, [1], 2**63, -(2**63) - 1, 10**300)
 raws = st.one_of(
     st.builds(Raw, data=st.binary(max_size=200), answers=st.none()),
     st.builds(Raw, data=any_json.map(lambda value: json.dumps(value).encode()), answers=st.none()),
-    st.builds(Raw, data=small.map(lambda value: json.dumps([value]).encode()), answers=st.just(1))
-    if (small := st.one_of(st.none(), st.integers(0, 9), st.just({"id": 1, "method": "thread/list"})))
-    else st.nothing(),
+    st.builds(
+        Raw, data=st.lists(_BATCHED, max_size=3).map(lambda value: json.dumps(value).encode()), answers=st.just(1)
+    ),
     _raw(
         1,
         b"[" * 100_000,
@@ -117,5 +118,7 @@ raws = st.one_of(
         b'{"id": "nobody", "error": 5}',
     ),
 )
-steps = st.lists(st.one_of(calls, calls, calls, calls, calls, calls, strange_calls, raws), min_size=1, max_size=MAX_STEPS)
+steps = st.lists(
+    st.one_of(calls, calls, calls, calls, calls, calls, strange_calls, raws), min_size=1, max_size=MAX_STEPS
+)
 first_steps = st.lists(st.one_of(handshakes, handshakes, calls, strange_calls, raws), min_size=1, max_size=8)

@@ -6,7 +6,6 @@ day. `frames.py` calls it.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -39,7 +38,7 @@ def params_for(model: type[BaseModel] | None) -> st.SearchStrategy[Any]:
 @st.composite
 def broken(draw: st.DrawFn, good: st.SearchStrategy[Any]) -> Any:
     """A good value with members replaced, taken away or added."""
-    value = copy.deepcopy(draw(good))
+    value = draw(good)  # made anew for every draw: it may be changed
     for _ in range(draw(st.integers(1, MAX_BREAKS))):
         places = list(_places(value))
         if not places:

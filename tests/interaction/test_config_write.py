@@ -101,6 +101,7 @@ async def test_an_old_version_is_a_conflict_until_the_config_is_read_again(tmp_p
         (edit("", 1), "configValidationError", "the key is empty"),
         (edit("model_providers.fake.env_key", "[hidden]"), "configValidationError", "stands for a secret"),
         (edit("model", "x", filePath="/elsewhere/other.toml"), "configLayerReadonly", "leave filePath out"),
+        (edit("model", "x", filePath="a\x00b"), "configLayerReadonly", "leave filePath out"),
     ],
 )
 async def test_what_cannot_be_written_is_refused_with_its_key(

@@ -129,6 +129,12 @@ async def test_a_method_without_params_takes_null_and_absence(client: Client, pa
             'invalid type: string "words", expected a sequence (at `input`)',
         ),
         ("turn/start", {"threadId": "x", "input": [{"text": "a"}]}, "missing field `type` (at `input[0]`)"),
+        (
+            "turn/start",
+            {"threadId": "x", "input": [{"type": None}]},
+            "invalid type: null, expected one of `text`, `image`, `localImage`, `audio`, `localAudio`, `skill`, "
+            "`mention` (at `input[0]`)",
+        ),
         ("turn/start", {"threadId": "x", "input": [{"type": "text"}]}, "missing field `text` (at `input[0]`)"),
     ],
 )

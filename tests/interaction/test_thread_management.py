@@ -121,7 +121,7 @@ async def test_a_name_is_told_to_everybody_and_found(tmp_path: Path) -> None:
         assert await client.request("thread/name/set", {"threadId": thread_id, "name": "  My fox "}) == {}
 
         told = await other.wait_for("thread/name/updated")
-        assert told == {"threadId": thread_id, "threadName": "My fox"}
+        assert told == {"threadId": thread_id, "threadName": "My fox", "seq": told["seq"]}
         assert await listed(client, searchTerm="my FOX") == [thread_id]
         assert (await client.request("thread/read", {"threadId": thread_id}))["thread"]["name"] == "My fox"
 

@@ -174,6 +174,10 @@ class RpcClient(Generic[StreamT]):
         frame = await self._take(method, True, match, timeout_s)
         return ServerRequest(id=frame["id"], method=method, params=frame.get("params") or {})
 
+    async def wait_until(self, ready: Callable[[], bool], what: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Wait until `ready()` holds; it is asked after every frame that arrives."""
+        await self._until(ready, timeout_s, what)
+
     async def wait_for_error(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> RpcFailure:
         """The next error reply with a null id: the answer to a frame whose id could not be read."""
 

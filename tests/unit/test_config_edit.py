@@ -3,6 +3,7 @@
 import os
 import stat
 import tomllib
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -79,12 +80,20 @@ def test_the_version_is_that_of_the_values_and_an_outdated_one_is_refused(path: 
         ("model_providers.x.base_url", None, r"model_providers\.x has no base_url"),
         ("", 1, r"the key is empty; name the setting"),
         ("model.x", 1, r"model is no table, so model\.x has no place"),
+        ("a.b", reduce(lambda inner, _: {"c": inner}, range(31), 1), r"the value is nested more than 32 levels deep"),
+        ("a", reduce(lambda inner, _: [inner], range(600), 1), r"the value is nested more than 32 levels deep"),
     ],
 )
 def test_what_could_not_be_read_afterwards_is_not_written(path: Path, key: str, value: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         set_value(path, key, value)
     assert path.read_text(encoding="utf-8") == BEFORE
+
+
+def test_a_file_that_is_nested_too_deeply_is_left_to_the_person(path: Path) -> None:
+    path.write_text(f"a = {'[' * 150}{']' * 150}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"is nested too deeply to be changed here; edit it by hand"):
+        set_value(path, "model", "x")
 
 
 def test_of_several_edits_all_or_none_are_written(path: Path) -> None:

@@ -45,6 +45,10 @@ def error_of(home: Path, text: str | bytes, **more: list[str]) -> str:
             "correct it there; config.example.toml shows the form of every setting.",
         ),
         (
+            f"a = {'[' * 5000}{']' * 5000}\n",
+            "config.toml: nested too deeply to be read; no setting is, so take it out.",
+        ),
+        (
             b'# \xc3\xa9\nmodel = "\xff"\n',
             "config.toml:2:10: not UTF-8 text; save the file with the encoding UTF-8.",
         ),

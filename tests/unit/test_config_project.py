@@ -111,3 +111,8 @@ inline_images = "never"
         "image_generation.save_dir, server are ignored: a repository must not redirect your credentials or files; "
         "set it in your own config.toml.",
     )
+
+
+def test_a_folder_that_cannot_be_looked_into_has_no_project_files(tmp_path: Path) -> None:
+    assert project_files(tmp_path / ("x" * 5_000), tmp_path / "home") == ()
+    assert project_files(tmp_path / "a\x00b", tmp_path / "home") == ()

@@ -17,7 +17,14 @@ from app_server.version import __version__
 from tests.architecture.test_layers import LEVELS
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/differences.md")
+DOCUMENTS = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/differences.md",
+    "docs/protocol.md",
+)
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)")
 LEVEL_LINE = re.compile(r"^(\d)   (\S.*)$", re.MULTILINE)
 SOURCE_FILES = [path for folder in ("app_server", "extensions") for path in (ROOT / folder).rglob("*.py")]

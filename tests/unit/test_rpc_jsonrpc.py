@@ -148,3 +148,11 @@ def test_answers_and_notifications_are_written_as_the_reference_writes_them() ->
         '{"method":"turn/started","params":{"é":null},"emittedAtMs":5}'.encode(),
         b'{"id":0,"method":"item/tool/call","params":{}}',
     ]
+
+
+def test_a_message_that_quotes_a_client_is_one_short_line_without_control_characters() -> None:
+    quoted = orjson.loads(encode_error(1, -32600, "No \x00\x1b[31m\r\n\x7f☃.", {"code": "bad"}))
+    long = orjson.loads(encode_error(1, -32600, "x" * 5000, {"code": "bad"}))
+
+    assert quoted["error"]["message"] == "No ␀␛[31m␍␊␡☃."
+    assert long["error"]["message"] == "x" * 1000 + "…"

@@ -137,14 +137,14 @@ async def test_all_files_are_for_their_user_only(home: Path) -> None:
     await storage.blobs.put(PNG, _ref(PNG), owner="t")
     modes = {path.suffix: stat.S_IMODE(path.stat().st_mode) for path in files_below(home)}
     await storage.aclose()
-    assert modes == dict.fromkeys([".sqlite", ".sqlite-wal", ".sqlite-shm", ".lock", ".png"], 0o600)
+    assert modes == dict.fromkeys([".sqlite", ".sqlite-wal", ".sqlite-shm", ".lock", ".png", ".jsonl"], 0o600)
 
 
-async def test_a_closed_storage_leaves_the_database_and_no_lock_behind(home: Path) -> None:
+async def test_a_closed_storage_leaves_the_database_its_copies_and_no_lock_behind(home: Path) -> None:
     storage = open_local_storage(home)
-    await new_thread(storage, fact("a"))
+    lease = await new_thread(storage, fact("a"))
     await storage.aclose()
-    assert files_below(home) == [home / "state.sqlite"]
+    assert files_below(home) == [home / "copies" / f"{lease.thread_id}.jsonl", home / "state.sqlite"]
 
 
 # --- paging
@@ -290,7 +290,11 @@ def a_newer_database(home: Path) -> None:
             a_file_above_the_home,
             "{path} lies below a file instead of a folder; move that file away, or choose another home.",
         ),
-        (another_kind_of_file, "{path} is not a database; move the file away and a new one is made."),
+        (
+            another_kind_of_file,
+            "{path} is not a database; `app-server doctor` tells what is wrong, and `app-server doctor --repair` "
+            "saves what can be read.",
+        ),
         (
             a_newer_database,
             "{path} has schema version 99 and this server knows 2; "

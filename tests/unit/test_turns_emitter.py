@@ -43,18 +43,26 @@ class FakeSink:
     takes: str = ""
     """The kind of forms that the one subscriber takes."""
     full: bool = False
+    last_seq: int = 0
+    seqs: list[int | None] = field(default_factory=list)
+    """Of what was shown, in order."""
 
     @property
     def history(self) -> list[Mapping[str, Any]]:
         return []
 
-    async def append(self, *records: Record) -> None:
+    async def append(self, *records: Record) -> int:
         await anyio.lowlevel.checkpoint()
         if self.full:
             raise StorageError("The disk is full.")
         self.log.append(("append", [(record.kind, record.data) for record in records]))
+        self.last_seq += len(records)
+        return self.last_seq
 
-    def show(self, method: str, params: Mapping[str, Any], *, forms: Sequence[RicherForm] = ()) -> None:
+    def show(
+        self, method: str, params: Mapping[str, Any], *, forms: Sequence[RicherForm] = (), seq: int | None = None
+    ) -> None:
+        self.seqs.append(seq)
         self.log.append((method, next((form.params() for form in forms if form.kind == self.takes), params)))
 
     def delta(self, method: str, params: Mapping[str, Any]) -> None:
@@ -281,3 +289,16 @@ async def test_an_item_whose_start_was_cancelled_is_not_completed_either() -> No
         await emitter.started(message())
     await emitter.close_open(interrupted=True)
     assert sink.log == []
+
+
+async def test_each_notification_has_the_number_of_its_record() -> None:
+    sink = FakeSink(last_seq=40)
+    emitter = emitter_over(sink)
+    await emitter.started(message())
+    await emitter.completed(message("Hello"), history=[{"type": "message"}])
+    one, other = message("a"), AgentMessageItem(id="n", text="b")
+    await emitter.whole([(one, one), (other, other)], Record(kind="history", data={"items": []}))
+    await emitter.started(AgentMessageItem(id="o", text=""))
+    await emitter.started(AgentMessageItem(id="p", text=""))
+    await emitter.close_open(interrupted=True)
+    assert sink.seqs == [41, 42, 44, 45, 46, 47, 49, 50, 51, 52]

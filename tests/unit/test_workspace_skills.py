@@ -95,3 +95,8 @@ def test_a_head_gives_name_and_description(head: str, name: str, description: st
 def test_a_head_that_does_not_fit_says_what_to_write(text: str, fragment: str) -> None:
     with pytest.raises(NotASkill, match=fragment):
         read_head(text)
+
+
+def test_a_folder_that_cannot_be_has_the_skills_of_the_user_alone(tmp_path: Path) -> None:
+    for name in ("a\x00b", "x" * 5_000):
+        assert find_skills(tmp_path / name, tmp_path / "home") == ((), ())

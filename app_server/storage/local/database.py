@@ -19,10 +19,12 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from app_server.ids import uuid7
 from app_server.storage.base import StorageError
+from app_server.storage.local.copies import ThreadCopies
 from app_server.storage.local.failures import storage_error
+from app_server.storage.local.opening import connect_or_salvage
 from app_server.storage.local.process_lock import ProcessLock
-from app_server.storage.local.schema import connect_reader, connect_writer
-from app_server.storage.local.writer import Job, SqliteWriter
+from app_server.storage.local.schema import connect_reader
+from app_server.storage.local.writer import After, Job, SqliteWriter
 from app_server.storage.rules import storage_closed
 
 T = TypeVar("T")
@@ -37,7 +39,8 @@ class LocalDatabase:
         self.home = Path(os.path.abspath(home))
         self.path = self.home / "state.sqlite"
         self.lock = ProcessLock(self.home / "locks", uuid7())
-        self._writer = SqliteWriter(self.path, connect_writer)
+        self.copies = ThreadCopies(self.home)
+        self._writer = SqliteWriter(self.path, lambda path: connect_or_salvage(path, self.lock))
         self._limiter = anyio.CapacityLimiter(_MAX_READERS)
         self._guard = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
@@ -52,9 +55,9 @@ class LocalDatabase:
         """
         await self.write(lambda connection: None)
 
-    async def write(self, job: Job[T]) -> T:
-        """Run `job` in the writer thread, inside a transaction; durable on return."""
-        result = await self._writer.run(job)
+    async def write(self, job: Job[T], after: After | None = None) -> T:
+        """Run `job` in the writer thread, inside a transaction, and `after` behind its commit; durable on return."""
+        result = await self._writer.run(job, after)
         self._opened = True
         return result
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 from app_server.clock import Clock
 from app_server.storage.base import (
@@ -24,6 +25,7 @@ from app_server.storage.local.database import LocalDatabase
 from app_server.storage.local.leases import require_lease
 from app_server.storage.local.pictures import index_pictures, select_pictures
 from app_server.storage.local.queries import INSERT_ROW, SELECT_ROW, UPDATE_ROW, page_statement, read_row, row_values
+from app_server.storage.local.writer import After
 from app_server.storage.rules import check_row, decode_json, encode_record, thread_exists, thread_unknown
 
 _Encoded = tuple[str, int, bytes]
@@ -56,7 +58,7 @@ class SqliteThreadLog:
             index_pictures(connection, lease, 0, records, [at_ms for _, at_ms, _ in encoded])
             return _insert(connection, lease, 0, encoded)
 
-        return await self._database.write(job)
+        return await self._database.write(job, self._copied(lease, values, encoded))
 
     async def append(self, lease: Lease, records: Sequence[Record], *, row: ThreadRow | None = None) -> int:
         if row is not None:
@@ -72,7 +74,7 @@ class SqliteThreadLog:
             index_pictures(connection, lease, last_seq, records, [at_ms for _, at_ms, _ in encoded])
             return _insert(connection, lease, last_seq, encoded)
 
-        return await self._database.write(job)
+        return await self._database.write(job, self._copied(lease, values, encoded))
 
     async def read(
         self, thread_id: str, *, tenant: str = LOCAL_TENANT, after_seq: int = 0, limit: int | None = None
@@ -110,10 +112,16 @@ class SqliteThreadLog:
             for table in ("records", "pictures", "threads", "leases"):
                 connection.execute(f"DELETE FROM {table} WHERE {_BY_THREAD}", (lease.tenant, lease.thread_id))
 
-        await self._database.write(job)
+        copies = self._database.copies
+        await self._database.write(job, lambda connection, result: copies.removed((lease.tenant, lease.thread_id)))
 
     async def aclose(self) -> None:
         await self._database.aclose()
+
+    def _copied(self, lease: Lease, values: tuple[Any, ...] | None, records: list[_Encoded]) -> After:
+        """What brings the thread's copy to where the commit left it."""
+        copies, key = self._database.copies, (lease.tenant, lease.thread_id)
+        return lambda connection, last_seq: copies.wrote(connection, key, values, last_seq - len(records) + 1, records)
 
     def _encode(self, thread_id: str, records: Sequence[Record]) -> list[_Encoded]:
         now_ms = self._clock.now_ms()

@@ -115,6 +115,28 @@ def owner_lives(folder: Path, owner: str) -> bool:
     return False
 
 
+def is_locked(folder: Path, owner: str) -> bool:
+    """Whether the process of `owner` runs, for who only looks: no file is removed."""
+    try:
+        descriptor = os.open(folder / f"{owner}.lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        return not _try_lock(descriptor, shared=True)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def others_live(folder: Path, owner: str = "") -> bool:
+    """Whether any other process has the home of this folder open."""
+    owners = (path.stem for path in folder.glob("*.lock") if parse_uuid(path.stem) and path.stem != owner)
+    return any(owner_lives(folder, each) for each in owners)
+
+
 def _is_file_at(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())

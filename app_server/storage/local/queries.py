@@ -15,6 +15,7 @@ _COLUMNS: Final = (
     "tenant, thread_id, created_at_ms, updated_at_ms, recency_at_ms, listed, archived, name, preview, cwd, source, "
     "model, model_provider, meta"
 )
+COLUMN_NAMES: Final = tuple(_COLUMNS.split(", "))
 _SORT_COLUMNS: Final = {"created_at": "created_at_ms", "updated_at": "updated_at_ms", "recency_at": "recency_at_ms"}
 
 INSERT_ROW: Final = f"INSERT INTO threads ({_COLUMNS}) VALUES ({', '.join('?' * 14)})"

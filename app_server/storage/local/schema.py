@@ -77,6 +77,11 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute("ROLLBACK")
 
 
+def newest_version() -> int:
+    """The schema version that this server writes."""
+    return max(_migrations())
+
+
 def _version(connection: sqlite3.Connection, path: Path, newest: int) -> int:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > newest:

@@ -28,6 +28,8 @@ from app_server.storage.rules import storage_closed
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
 """Runs in the writer thread inside a transaction; raises to be undone. It must not commit or block."""
+After = Callable[[sqlite3.Connection, Any], None]
+"""Runs in the writer thread behind the commit of its job, with the job's result; must neither raise nor write."""
 
 _MAX_BATCH_JOBS = 1000
 _CLOSE_TIMEOUT_S = 15.0
@@ -37,6 +39,7 @@ _CLOSE_TIMEOUT_S = 15.0
 class _Waiting:
     job: Job[Any]
     future: asyncio.Future[Any]
+    after: After | None = None
     result: Any = None
     error: BaseException | None = None
 
@@ -52,13 +55,15 @@ class SqliteWriter:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    async def run(self, job: Job[T]) -> T:
+    async def run(self, job: Job[T], after: After | None = None) -> T:
         """Run `job` and return its result once it is durable; what it raises is raised here, and nothing of it is kept.
+
+        `after` has run by then, if the job did.
 
         A cancellation waits until the outcome is known: returned means written, raised means not written.
         """
         await checkpoint_if_cancelled()
-        waiting = _Waiting(job, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(job, asyncio.get_running_loop().create_future(), after)
         self._put(waiting)
         with anyio.CancelScope(shield=True):
             result: T = await waiting.future
@@ -124,6 +129,10 @@ class SqliteWriter:
                 with suppress(sqlite3.Error):  # it is undone with the connection or at the next opening at the latest
                     connection.execute("ROLLBACK")
             self._fail(batch, error)
+            return
+        for waiting in batch:
+            if waiting.after is not None and waiting.error is None:
+                waiting.after(connection, waiting.result)
 
     def _run(self, connection: sqlite3.Connection, waiting: _Waiting) -> None:
         connection.execute("SAVEPOINT job")
