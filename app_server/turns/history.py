@@ -42,12 +42,17 @@ def picture_part(picture: PictureRef, detail: str, handle: str | None = None) ->
     return {**part, "handle": handle} if handle is not None else part
 
 
+def file_part(file_id: str, detail: str) -> dict[str, Any]:
+    """An `input_image` that the provider has already: it goes out as it stands, but for its handle."""
+    return {"type": "input_image", "file_id": file_id, "detail": detail}
+
+
 def labelled(parts: Sequence[Item], next_handle: Callable[[], str]) -> list[Item]:
     """The user's parts, each picture named: `<image name=[Image #1] handle=img_4 path="…">`, picture, `</image>`."""
     out: list[Item] = []
     number = 0
     for part in parts:
-        if "picture" not in part:
+        if part.get("type") != "input_image":
             out.append(part)
             continue
         number, handle = number + 1, next_handle()
@@ -138,14 +143,14 @@ async def _render_item(item: Item, urls: PictureUrls, takes_original: bool) -> I
         return {**rest, "result": url.partition(",")[2]} if url else _gone_message()
     for key in ("content", "output"):
         parts = item.get(key)
-        if isinstance(parts, list) and any("picture" in part for part in parts):
+        if isinstance(parts, list) and any(part.get("type") == "input_image" for part in parts):
             return {**item, key: [await _render_part(part, urls, takes_original) for part in parts]}
     return item
 
 
 async def _render_part(part: Item, urls: PictureUrls, takes_original: bool) -> Item:
     if "picture" not in part:
-        return part
+        return {key: value for key, value in part.items() if key != "handle"}
     detail = str(part.get("detail") or "high")
     url = await urls.data_url(PictureRef.from_json(part["picture"]), detail)
     if url is None:

@@ -1,7 +1,8 @@
 """From what a client sent to one user message: pictures are checked and stored, files read, the rest passed on.
 
 A picture that comes inside the request must be one: else the request is refused before a turn starts. A file that is
-named may be missing: the model is told so in words, and the turn goes on (as in the reference).
+named may be missing: the model is told so in words, and the turn goes on (as in the reference). A file id is the
+provider's own affair: it is passed on as it is.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from app_server.protocol.user_input import (
     UserInput,
 )
 from app_server.turns.context import UserMessage
-from app_server.turns.history import picture_part
+from app_server.turns.history import file_part, picture_part
 
 _DEFAULT_DETAIL = "high"
 
@@ -42,6 +43,9 @@ async def resolve_input(
             case TextUserInput():
                 stored.append(wire)
                 parts.append({"type": "input_text", "text": given.text})
+            case ImageUserInput(url=None, file_id=str(file_id)):
+                stored.append(wire)
+                parts.append(file_part(file_id, given.detail or _DEFAULT_DETAIL))
             case ImageUserInput():
                 url, part = await _inline_picture(given, index, thread_id, pictures)
                 stored.append({**wire, "url": url})
@@ -67,11 +71,6 @@ async def _inline_picture(
     """A data URL becomes a stored picture; the log keeps a file URL. Our own file URLs come back from a client too."""
     url = given.url or ""
     where = f"input[{index}].url"
-    if not url:
-        raise InvalidRequest(
-            f"input[{index}]: files by id are not supported by this server; send a data URL.",
-            data_code="unsupportedInput",
-        )
     try:
         if url.startswith("file:"):
             picture = await pictures.read_file(Path(unquote(urlsplit(url).path)))

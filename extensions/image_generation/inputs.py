@@ -18,7 +18,13 @@ from app_server.extension_api import PictureRef, PictureRejected, Pictures, Tool
 from extensions.image_generation.argument_table import Action
 from extensions.image_generation.arguments import ImageArguments, resolve_path
 from extensions.image_generation.backends.base import InputPicture
-from extensions.image_generation.selection import Selection, select_by_handles, select_for_edit, select_last
+from extensions.image_generation.selection import (
+    ProviderFile,
+    Selection,
+    select_by_handles,
+    select_for_edit,
+    select_last,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +65,12 @@ async def gather_inputs(arguments: ImageArguments, call: ToolCall, pictures: Pic
         selection = select(arguments, call.history)
         if selection is None:
             return Inputs(mask=mask)
-        stored = [await _ready(ref, await pictures.read(ref)) for ref in selection.pictures]
+        stored = [
+            InputPicture.of_file(one.file_id)
+            if isinstance(one, ProviderFile)
+            else await _ready(one, await pictures.read(one))
+            for one in selection.pictures
+        ]
         return Inputs(pictures=tuple(stored), mask=mask, reason=selection.reason)
     except PictureRejected as error:
         raise ToolFailure(str(error)) from error

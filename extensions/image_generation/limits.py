@@ -121,6 +121,15 @@ def _inputs(request: ImageRequest, row: ImageModel, api: Api) -> str | None:
     return None
 
 
+def _file_ids(request: ImageRequest, row: ImageModel, api: Api) -> str | None:
+    if api.file_ids or all(picture.file_id is None for picture in request.pictures):
+        return None
+    return (
+        f"a picture of this edit was attached by a file id, which the backend at hand ({api.title}) does not take; "
+        "ask the user to attach the picture itself"
+    )
+
+
 def _mask(request: ImageRequest, row: ImageModel, api: Api) -> str | None:
     mask = request.mask
     if mask is None:
@@ -130,7 +139,7 @@ def _mask(request: ImageRequest, row: ImageModel, api: Api) -> str | None:
     if not request.pictures:
         return "`mask_path` needs a picture to edit; give one by path, by handle or from the conversation"
     first = request.pictures[0]
-    if (mask.width, mask.height) != (first.width, first.height):
+    if first.file_id is None and (mask.width, mask.height) != (first.width, first.height):
         rule = f"`mask_path` has {mask.width}x{mask.height} pixels, but the first picture {first.width}x{first.height}"
         return f"{rule}; give a mask of the same size"
     if not mask.has_alpha:
@@ -138,4 +147,4 @@ def _mask(request: ImageRequest, row: ImageModel, api: Api) -> str | None:
     return None
 
 
-_RULES: Final[tuple[Rule, ...]] = (_size, _quality, _background, _format, _number, _inputs, _mask)
+_RULES: Final[tuple[Rule, ...]] = (_size, _quality, _background, _format, _number, _inputs, _file_ids, _mask)

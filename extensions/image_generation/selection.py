@@ -30,11 +30,21 @@ PLAIN_NAME: Final = "image_gen__imagegen"
 Item = Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderFile:
+    """A picture that the user attached by the provider's file id; its bytes were never here."""
+
+    file_id: str
+
+
+Source = PictureRef | ProviderFile
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """Chosen pictures in the order in which they are sent, and why these."""
 
-    pictures: tuple[PictureRef, ...]
+    pictures: tuple[Source, ...]
     reason: str
 
 
@@ -117,16 +127,20 @@ def _counts(item: Item, calls: set[tuple[Any, Any]]) -> bool:
             return _is_message(item)
 
 
-def _pictures(item: Item) -> Iterator[PictureRef]:
+def _pictures(item: Item) -> Iterator[Source]:
     """The references of one item in its own order; text and encrypted parts have none."""
-    return (PictureRef.from_json(part["picture"]) for part in _picture_parts(item))
+    return (_source(part) for part in _picture_parts(item))
 
 
-def _named(item: Item) -> Iterator[tuple[str, PictureRef]]:
+def _source(part: Item) -> Source:
+    return PictureRef.from_json(part["picture"]) if part.get("picture") else ProviderFile(str(part["file_id"]))
+
+
+def _named(item: Item) -> Iterator[tuple[str, Source]]:
     """The pictures of one item that have a handle."""
     for part in _picture_parts(item):
         if part.get("handle"):
-            yield str(part["handle"]), PictureRef.from_json(part["picture"])
+            yield str(part["handle"]), _source(part)
 
 
 def _picture_parts(item: Item) -> Iterator[Item]:
@@ -135,5 +149,5 @@ def _picture_parts(item: Item) -> Iterator[Item]:
     else:
         parts = item.get("content") if _is_message(item) else item.get("output")
     for part in parts if isinstance(parts, (list, tuple)) else ():
-        if part.get("type") == "input_image" and part.get("picture"):
+        if part.get("type") == "input_image" and (part.get("picture") or part.get("file_id")):
             yield part

@@ -286,6 +286,24 @@ async def test_limits_that_the_images_api_tells_of_reach_the_clients(tmp_path: P
     assert [primary for primary in both if primary] == [told]
 
 
+@pytest.mark.parametrize("api", ["json", "multipart"])
+async def test_a_picture_attached_by_file_id_is_passed_on_or_refused_with_the_reason(tmp_path: Path, api: str) -> None:
+    async with studio(tmp_path, more=f'image_api = "{api}"') as (chat, pictures, client):
+        pictures.images.append(image_reply(png()))
+        chat.queue += [sse("r1", plain_call("call_1", prompt="at night", action="edit")), text_turn("r2", "Done.")]
+        thread_id = await start_thread(client)
+        picture = {"type": "image", "fileId": "file-1"}
+        await run_turn(client, thread_id, input=[picture, {"type": "text", "text": "At night, please"}])
+    sent = [part for item in chat.posts()[0].body["input"] for part in item.get("content", []) if "file_id" in part]
+    assert sent == [{"type": "input_image", "file_id": "file-1", "detail": "high"}]
+    if api == "json":
+        (edit,) = pictures.posts("/images/edits")
+        assert edit.body["images"] == [{"file_id": "file-1"}]
+    else:
+        assert pictures.posts("/images/edits") == []
+        assert "attached by a file id" in outputs(chat.posts()[1])[0]["output"]
+
+
 async def test_a_picture_that_was_ready_before_the_interrupt_stays_in_the_conversation(tmp_path: Path) -> None:
     gate = Gate()
     async with studio(tmp_path) as (chat, pictures, client):

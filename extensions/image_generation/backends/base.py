@@ -66,6 +66,13 @@ class InputPicture:
     width: int = 0
     height: int = 0
     has_alpha: bool = False
+    file_id: str | None = None
+    """Of a picture that the provider has already: then there are no bytes here."""
+
+    @classmethod
+    def of_file(cls, file_id: str) -> InputPicture:
+        """A picture that was attached by the provider's file id."""
+        return cls(mime="", data=b"", file_id=file_id)
 
     def __repr__(self) -> str:  # bytes never reach a log line
         return f"InputPicture({self.mime}, {len(self.data)} bytes)"

@@ -150,6 +150,8 @@ class Api:
     form_edits: bool = False
     """Whether edits go as a form rather than as JSON."""
     gif: bool = False
+    file_ids: bool = False
+    """Whether an edit may name a picture by the provider's file id."""
     partial_images: bool = True
     paid: bool = True
     any_model: bool = False
@@ -160,7 +162,7 @@ class Api:
 
 APIS: Final[Mapping[str, Api]] = MappingProxyType(
     {
-        "json": Api(title="images API (JSON)", says_auto=True, gif=True),
+        "json": Api(title="images API (JSON)", says_auto=True, gif=True, file_ids=True),
         "multipart": Api(title="images API (multipart edits)", says_auto=False, form_edits=True),
         "offline": Api(
             title="offline sketch, not AI",

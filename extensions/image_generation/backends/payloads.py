@@ -19,7 +19,7 @@ def json_body(request: ImageRequest, api: Api) -> dict[str, Any]:
     """The JSON body, its keys in the order that the reference sends; `images` only for an edit."""
     edit: dict[str, Any] = {}
     if request.pictures:
-        edit["images"] = [{"image_url": _data_url(picture)} for picture in request.pictures]
+        edit["images"] = [_json_picture(picture) for picture in request.pictures]
     if request.mask is not None:
         edit["mask"] = {"image_url": _data_url(request.mask)}
     return {**edit, "prompt": request.prompt, **_parameters(request, api)}
@@ -55,6 +55,10 @@ def _parameters(request: ImageRequest, api: Api) -> dict[str, Any]:
         "partial_images": request.partial_images or None,
     }
     return {name: value for name, value in optional.items() if value is not None}
+
+
+def _json_picture(picture: InputPicture) -> dict[str, str]:
+    return {"image_url": _data_url(picture)} if picture.file_id is None else {"file_id": picture.file_id}
 
 
 def _data_url(picture: InputPicture) -> str:
