@@ -71,6 +71,7 @@ __all__ = [
     "ThreadLoadedListParams",
     "ThreadLoadedListResponse",
     "ThreadNameUpdatedNotification",
+    "ThreadOverrides",
     "ThreadReadParams",
     "ThreadReadResponse",
     "ThreadReadState",
@@ -120,8 +121,8 @@ ThreadSourceKind = Literal[
 ThreadUnsubscribeStatus = Literal["notLoaded", "notSubscribed", "unsubscribed"]
 
 
-class _ThreadOverrides(Params):
-    """What thread/start and thread/resume may both set; None leaves the config's value."""
+class ThreadOverrides(Params):
+    """What thread/start, thread/resume and thread/fork may all set; None leaves the value that is in force."""
 
     approval_policy: AskForApproval | None = None
     approvals_reviewer: ApprovalsReviewer | None = None
@@ -132,13 +133,12 @@ class _ThreadOverrides(Params):
     model: str | None = None
     model_provider: str | None = None
     permissions: str | None = None
-    personality: Personality | None = None
     runtime_workspace_roots: tuple[str, ...] | None = None
     sandbox: SandboxMode | None = None
     service_tier: str | None = None
 
 
-class ThreadStartParams(_ThreadOverrides):
+class ThreadStartParams(ThreadOverrides):
     """`dynamic_tools` and `selected_capability_roots` are checked by whoever uses them, not here."""
 
     allow_provider_model_fallback: Flag = False
@@ -150,6 +150,7 @@ class ThreadStartParams(_ThreadOverrides):
     history_mode: ThreadHistoryMode | None = None
     mock_experimental_field: str | None = None
     multi_agent_mode: MultiAgentMode | None = None
+    personality: Personality | None = None
     project_id: str | None = None
     selected_capability_roots: JsonObjects | None = None
     service_name: str | None = None
@@ -184,7 +185,7 @@ class ThreadResumeInitialTurnsPageParams(Params):
     sort_direction: SortDirection | None = None
 
 
-class ThreadResumeParams(_ThreadOverrides):
+class ThreadResumeParams(ThreadOverrides):
     """Overrides count for a thread that has to be loaded; a loaded one keeps its settings."""
 
     thread_id: str
@@ -192,6 +193,7 @@ class ThreadResumeParams(_ThreadOverrides):
     history: JsonObjects | None = None
     initial_turns_page: ThreadResumeInitialTurnsPageParams | None = None
     path: str | None = None
+    personality: Personality | None = None
     since_seq: Seq | None = None
     """Ours: send again what came after this `seq`, which is that of the last notification that the client saw."""
 

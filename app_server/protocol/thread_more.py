@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app_server.protocol.approvals import ApprovalsReviewer, AskForApproval, SandboxMode, SandboxPolicy
+from app_server.protocol.approvals import ApprovalsReviewer, AskForApproval, SandboxPolicy
 from app_server.protocol.base import Bool, Flag, Int, JsonObject, JsonObjects, Params, UInt32
 from app_server.protocol.paging import PageParams, SortDirection
 from app_server.protocol.settings import (
@@ -14,12 +14,12 @@ from app_server.protocol.settings import (
     ReasoningEffort,
     ReasoningSummary,
 )
-from app_server.protocol.thread import ThreadSourceKind
+from app_server.protocol.thread import ThreadOverrides, ThreadSourceKind
 from app_server.protocol.thread_data import ThreadGoalStatus
 from app_server.protocol.turn import TurnEnvironmentParams
 
 
-class ThreadForkParams(Params):
+class ThreadForkParams(ThreadOverrides):
     """A new thread that begins with another one's turns, up to one of them if it is named."""
 
     thread_id: str
@@ -32,18 +32,6 @@ class ThreadForkParams(Params):
     defer_goal_continuation: Flag = False
     experimental_disable_prediction_mcp: Flag = False
     experimental_prediction_mode: Flag = False
-    approval_policy: AskForApproval | None = None
-    approvals_reviewer: ApprovalsReviewer | None = None
-    base_instructions: str | None = None
-    config: JsonObject | None = None
-    cwd: str | None = None
-    developer_instructions: str | None = None
-    model: str | None = None
-    model_provider: str | None = None
-    permissions: str | None = None
-    runtime_workspace_roots: tuple[str, ...] | None = None
-    sandbox: SandboxMode | None = None
-    service_tier: str | None = None
     thread_source: str | None = None
 
 

@@ -35,6 +35,7 @@ NO_COUNTERPART = {
     "Item": "what items share",
     "ImageGenerationError": "ours: why there is no picture",
     "LogoutAccountParams": "the method has no params",
+    "ThreadOverrides": "the base of the params of thread/start, thread/resume and thread/fork",
     "ConfigRequirementsReadParams": "the method has no params",
     "WindowsSandboxReadinessParams": "the method has no params",
     "LoginAccountResponse": "the base of its variants",
