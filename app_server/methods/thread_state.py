@@ -55,13 +55,8 @@ async def thread_read_state_update(ctx: Context, params: ThreadReadStateUpdatePa
             data_code="revisionConflict",
             data={"readState": before},
         )
-    match params.operation.get("type"):
-        case "read":
-            first = None
-        case "unread":
-            first = before["firstUnread"] or {"type": "threadStart"}
-        case other:
-            raise InvalidRequest(f"unknown operation `{other}`, expected `read` or `unread`", data_code="invalidParams")
+    unread = params.operation.type == "unread"
+    first = (before["firstUnread"] or {"type": "threadStart"}) if unread else None
     after = {"firstUnread": first, "revision": uuid7()}
     await _change(ctx, row.thread_id, {"readState": after})
     return {"readState": after}

@@ -117,12 +117,16 @@ class ThreadMetadataUpdateParams(Params):
     daybreak_enabled: Bool | None = None
 
 
+class ThreadReadStateOperation(Params):
+    type: Literal["read", "unread"]
+
+
 class ThreadReadStateUpdateParams(Params):
     """Mark turns read or unread; refused unless the revision is the current one."""
 
     thread_id: str
     expected_revision: str
-    operation: JsonObject
+    operation: ThreadReadStateOperation
 
 
 class ThreadSearchParams(PageParams):
