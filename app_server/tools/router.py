@@ -43,6 +43,8 @@ class CallWork:
     items: Items
     next_handle: Callable[[], str]
     hooks: ToolHooks | None = None
+    ready: Callable[[Routed], None] = lambda routed: None
+    """Told the output before the hooks that come after it: an interrupt of theirs does not take it back."""
 
 
 async def run_call(plan: ToolPlan, item: Mapping[str, Any], work: CallWork) -> Routed:
@@ -63,7 +65,7 @@ async def run_call(plan: ToolPlan, item: Mapping[str, Any], work: CallWork) -> R
         next_handle=work.next_handle,
     )
     try:
-        return await _hooked(executor, call, work.hooks)
+        return await _hooked(executor, call, work)
     except (ToolFailure, MissingCredentials) as failure:
         log.info("tool_failed", tool=str(executor.name), call_id=call_id, error=failure.message)
         return Routed(output=failure.message, failed=True)
@@ -74,8 +76,9 @@ async def run_call(plan: ToolPlan, item: Mapping[str, Any], work: CallWork) -> R
         )
 
 
-async def _hooked(executor: ToolExecutor, call: ToolCall, hooks: ToolHooks | None) -> Routed:
+async def _hooked(executor: ToolExecutor, call: ToolCall, work: CallWork) -> Routed:
     """The call between the hooks of the user."""
+    hooks = work.hooks
     seen = HookedCall(tool=executor.name, call_id=call.call_id, arguments=call.arguments)
     if hooks is not None and (refusal := await hooks.before(seen)) is not None:
         log.info("tool_blocked", tool=str(executor.name), call_id=call.call_id)
@@ -83,6 +86,7 @@ async def _hooked(executor: ToolExecutor, call: ToolCall, hooks: ToolHooks | Non
     output = await executor.handle(call)
     log.info("tool_done", tool=str(executor.name), call_id=call.call_id, output=output.log)
     if hooks is not None and output.success:
+        work.ready(Routed(output=_as_output(output), failed=False))
         words = [TextContent(text=text) for text in await hooks.after(seen, output.hook)]
         output = replace(output, content=[*output.content, *words]) if words else output
     return Routed(output=_as_output(output), failed=not output.success)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
@@ -218,6 +219,7 @@ class Sampler:
                 items=items,
                 next_handle=self._sink.next_handle,
                 hooks=self._hooks,
+                ready=partial(sample.outputs.__setitem__, index),
             )
             sample.outputs[index] = await run_call(plan, call, work)
             await items.close()

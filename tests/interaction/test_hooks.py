@@ -220,6 +220,21 @@ async def test_an_interrupt_ends_a_hook_that_is_running(tmp_path: Path) -> None:
     assert (pictures(client), up.posts("/images/generations")) == ([], [])
 
 
+async def test_a_picture_is_the_models_even_when_the_hook_after_it_is_interrupted(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as up:
+        home = hooked_home(tmp_path, up, hook("PostToolUse", "sleep 600"))
+        queue_picture(up)
+        async with serving(home) as (_, client):
+            thread_id = await start_thread(client)
+            turn_id = await start_turn(client, thread_id)
+            await client.wait_for("hook/started")
+            await client.request("turn/interrupt", {"threadId": thread_id, "turnId": turn_id})
+            await client.wait_for("turn/completed")
+            await run_turn(client, thread_id)
+    (output,) = outputs(up.posts()[-1])
+    assert output["output"][0]["type"] == "input_image"
+
+
 async def test_a_hook_of_a_project_that_is_not_trusted_does_not_run(tmp_path: Path) -> None:
     async with ScriptedUpstream() as up:
         home = hooked_home(tmp_path, up)
