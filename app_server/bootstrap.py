@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ from app_server.rpc.hub import Hub
 from app_server.rpc.quirks import MIB, InlinePolicy
 from app_server.rpc.session import Session
 from app_server.transport.base import MessageStream
+from app_server.values import field, frozen
 
 if TYPE_CHECKING:
     from app_server.methods.services import Services
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from app_server.wiring import Wiring
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Options:
     """How a server is started. `extensions` None: all that are built in or installed; else these modules alone."""
 

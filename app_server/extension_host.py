@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from importlib import metadata
 
 from app_server.extension_api.extension import Contributions, Extension, ExtensionRegistry, ExtensionState
 from app_server.extension_api.services import ExtensionServices
 from app_server.extension_api.tools import ToolExecutor, ToolName
 from app_server.observability.logging import get_logger
+from app_server.values import frozen
 from features.resolution import FeatureSet
 from features.spec import FeatureSpec
 
@@ -24,7 +24,7 @@ BUILT_IN = "built-in"
 log = get_logger("extensions")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Found:
     """An extension by name: its manifest, or why it cannot be imported."""
 

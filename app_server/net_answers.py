@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from app_server.values import field, frozen
 
 if TYPE_CHECKING:
     import httpx
@@ -17,7 +18,7 @@ TakeEvent = Callable[[bytes], Awaitable[bool]]
 """Gets the `data` of each server-sent event, in order; True: the next one is read, False: the stream is left."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HttpAnswer:
     """A whole HTTP answer, read under a byte cap. Header names are in lower case; the body is decoded."""
 
@@ -37,7 +38,7 @@ class HttpFailure(Exception):
         self.timeout, self.too_large = timeout, too_large
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FormFile:
     """A file in a form; the same name may stand several times, in order."""
 
@@ -47,7 +48,7 @@ class FormFile:
     data: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Form:
     """A `multipart/form-data` body: the fields, then the files."""
 

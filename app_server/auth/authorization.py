@@ -9,7 +9,6 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
@@ -19,6 +18,7 @@ from app_server.auth.renewal import CLIENT_ID
 from app_server.auth.store import StoredTokens
 from app_server.auth.tokens import read_claims
 from app_server.extension_api.services import HttpAnswer, HttpFailure
+from app_server.values import field, frozen
 
 ISSUER: Final = "https://auth.openai.com"
 ISSUER_VARIABLE: Final = "CODEX_APP_SERVER_LOGIN_ISSUER"
@@ -40,7 +40,7 @@ class ExchangeFailed(Exception):
     """There are no tokens for this code; the message is a sentence without secrets."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Authorization:
     """One attempt: where it goes, and the two secrets that tie the answer to it."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app_server.config.schema import ProviderConfig
 from app_server.errors import ConfigurationError
+from app_server.values import field, frozen
 
 
 class AuthMode(StrEnum):
@@ -29,7 +29,7 @@ class CredentialSource(StrEnum):
     CHATGPT = "chatgpt"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Credentials:
     """How one provider's requests are signed at one moment; a provider that needs no login has no bearer."""
 

@@ -14,13 +14,13 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeGuard
 
 import orjson
 
 from app_server.errors import ConfigurationError
 from app_server.transport.http import Visitor
+from app_server.values import field, frozen
 
 MIN_SECRET_BYTES: Final = 32
 """A shared secret below this is guessed too easily (RFC 7518 §3.2 asks for 256 bits)."""
@@ -44,7 +44,7 @@ class ListenerTokens(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class NoTokens:
     """In place of tokens that cannot be read any more: nobody comes in, nobody stays."""
 
@@ -55,7 +55,7 @@ class NoTokens:
         return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CapabilityTokens:
     """Known tokens: SHA-256 → name."""
 
@@ -100,7 +100,7 @@ def read_token_sha256(text: str) -> CapabilityTokens:
     return CapabilityTokens(names={bytes.fromhex(text.strip()): None})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SignedRules:
     """What a signed token has to say beyond its signature."""
 
@@ -109,7 +109,7 @@ class SignedRules:
     max_skew_s: int = DEFAULT_SKEW_S
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SignedTokens:
     """Tokens signed by one shared secret."""
 

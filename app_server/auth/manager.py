@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,11 +26,12 @@ from app_server.clock import Clock, SystemClock
 from app_server.config.schema import OPENAI_API_KEY, ProviderConfig
 from app_server.errors import ConfigurationError, MissingCredentials
 from app_server.extension_api.scopes import AuthSnapshot
+from app_server.values import field, frozen
 
 UNKNOWN_PLAN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Login:
     """The login at hand, wherever it came from."""
 
@@ -43,7 +43,7 @@ class _Login:
     expires_at_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HeldTokens:
     """The ChatGPT tokens at hand, for `refresh.py`. `keeper`: the client that handed them over, while it is there."""
 
@@ -214,7 +214,7 @@ class AuthManager:
             raise MissingCredentials(message)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ProviderLogin:
     """What a provider needs to know of logins (its protocol `Credentials`); holds no secret itself."""
 

@@ -24,6 +24,7 @@ from app_server.config.schema import ProviderConfig
 from app_server.errors import AppServerError
 from app_server.observability.logging import get_logger
 from app_server.protocol.account import ChatgptAuthTokensRefreshParams, ChatgptAuthTokensRefreshResponse
+from app_server.values import frozen
 
 REFRESH_METHOD: Final = "account/chatgptAuthTokens/refresh"
 ASK_TIMEOUT_S: Final = 10.0
@@ -150,7 +151,7 @@ class LoginRefresher:
         return True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RenewingLogin:
     """What a provider needs to know of logins (its protocols `Credentials` and `RenewableCredentials`)."""
 

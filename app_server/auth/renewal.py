@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -23,6 +22,7 @@ from app_server.config.atomic import write_atomically
 from app_server.errors import AppServerError
 from app_server.extension_api.services import HttpAnswer, HttpFailure
 from app_server.observability.logging import get_logger
+from app_server.values import frozen
 
 REFRESH_URL: Final = "https://auth.openai.com/oauth/token"
 REFRESH_URL_VARIABLE: Final = "CODEX_REFRESH_TOKEN_URL_OVERRIDE"
@@ -51,7 +51,7 @@ class TokenHttp(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Renewed:
     """How it went. `refused_token`: the refresh token that the endpoint will never take again."""
 

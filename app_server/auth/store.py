@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from app_server.auth.base import AuthMode
 from app_server.config.atomic import write_atomically
 from app_server.errors import ConfigurationError
+from app_server.values import field, frozen
 
 AUTH_FILE = "auth.json"
 _MODES = {mode.value.lower(): mode for mode in (AuthMode.API_KEY, AuthMode.CHATGPT)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StoredTokens:
     """The tokens of a ChatGPT login."""
 
@@ -32,7 +32,7 @@ class StoredTokens:
     account_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StoredAuth:
     """The content of the file."""
 

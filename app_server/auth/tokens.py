@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from app_server.values import frozen
 
 _AUTH_CLAIMS = "https://api.openai.com/auth"
 _PROFILE_CLAIMS = "https://api.openai.com/profile"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TokenClaims:
     """What a token says of its holder; None for whatever it does not say."""
 

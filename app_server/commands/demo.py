@@ -20,7 +20,6 @@ import json
 import os
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +27,7 @@ from app_server.clock import SystemClock
 from app_server.commands.demo_client import RequestRefused, ServerGone, StdioServer
 from app_server.commands.demo_options import DEFAULT_HOME, DEFAULT_PROMPT, OFFLINE
 from app_server.commands.demo_view import DemoRequest, View
+from app_server.values import frozen
 from app_server.version import __version__
 
 ENV_PROMPT: Final = "APP_SERVER_DEMO_PROMPT"
@@ -45,7 +45,7 @@ DEVELOPER_INSTRUCTIONS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class EditTarget:
     """The newest picture of a home, and its thread."""
 

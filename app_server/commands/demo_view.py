@@ -12,16 +12,16 @@ import shlex
 import shutil
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from app_server.clock import Clock
 from app_server.commands.demo_options import DEFAULT_HOME, DEFAULT_PROMPT, OFFLINE
 from app_server.commands.preview import preview
+from app_server.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DemoRequest:
     """What the person asked for. `by_make` decides how the hints name the command."""
 

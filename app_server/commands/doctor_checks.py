@@ -10,13 +10,13 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from app_server.extension_api.extension import ExtensionState
 from app_server.storage.inspection import BlobFacts, DatabaseFacts, LeaseFacts
+from app_server.values import frozen
 from features.resolution import FeatureSet
 
 PRIVATE_FILES: Final = ("auth.json", "state.sqlite", "picture_links.key")
@@ -31,7 +31,7 @@ class State(StrEnum):
     PROBLEM = "problem"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Check:
     """One line of the table."""
 

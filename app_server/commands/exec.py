@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -29,6 +29,7 @@ from app_server.commands.serve import options_from
 from app_server.errors import ConfigurationError
 from app_server.observability.logging import configure_logging, level_from_environment
 from app_server.transport.memory import memory_pair
+from app_server.values import frozen
 from app_server.version import __version__
 
 INTERRUPT_TIMEOUT_S: Final = 15.0
@@ -45,7 +46,7 @@ CAPABILITIES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ExecRequest:
     """What the person asked for. `resume` is a thread id; `last` stands for the thread that was used last."""
 

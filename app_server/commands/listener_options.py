@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 from app_server.clock import Clock
 from app_server.errors import ConfigurationError
 from app_server.transport.address import ListenAddress, listen_addresses
+from app_server.values import frozen
 
 if TYPE_CHECKING:
     from app_server.auth.listener import ListenerGate, Load
@@ -70,7 +70,7 @@ def add_listener_options(parser: argparse.ArgumentParser, *, default: object) ->
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ListenerOptions:
     """What the command line says of the listeners."""
 

@@ -6,13 +6,13 @@ import hashlib
 import json
 import re
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app_server.config.errors import ConfigError
 from app_server.config.positions import line_and_column
 from app_server.config.schema import TomlTable
+from app_server.values import frozen
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _FIXES = (
@@ -30,7 +30,7 @@ _FIXES = (
 _ANY_FIX = "correct it there; config.example.toml shows the form of every setting"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Document:
     """A file's text and the values in it."""
 

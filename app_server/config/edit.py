@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from app_server.config.document import parse, read_document, version_of
 from app_server.config.errors import ConfigError, ConfigVersionConflict
 from app_server.config.merge import split_key
 from app_server.config.validate import faults
+from app_server.values import frozen
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -26,7 +26,7 @@ MAX_DEPTH = 32
 """Levels of tables and lists that a value may have, so that the file stays readable for everybody."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Edit:
     """One change: the new value of a dotted key, None to remove it; `upsert` joins a table to the one that is there."""
 

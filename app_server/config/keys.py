@@ -7,11 +7,11 @@ defaults with those of the dataclasses in `schema.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from types import MappingProxyType
 
 from app_server.config.schema import NO_STRINGS
+from app_server.values import field, frozen
 from features.registry import FEATURES
 
 Plain = str | int | float | bool | Mapping[str, str] | Sequence[str]
@@ -31,7 +31,7 @@ class Kind(StrEnum):
     NAME_TEMPLATE = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class KeySpec:
     """One setting. `default` None means unset; `example` is then what `config.example.toml` shows, commented out."""
 
@@ -319,6 +319,13 @@ _PROVIDERS = (
         kind=Kind.COUNT,
         doc="Milliseconds without a byte after which an answer counts as broken off.",
         default=300_000,
+        minimum=1,
+    ),
+    KeySpec(
+        key="model_providers.*.stream_max_mb",
+        kind=Kind.COUNT,
+        doc="MiB of one whole answer, pictures in it included, above which it is given up and its turn fails.",
+        default=256,
         minimum=1,
     ),
     KeySpec(

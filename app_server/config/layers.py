@@ -10,7 +10,6 @@ anew. Nothing is cached and nothing is written here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from app_server.config.positions import locate
 from app_server.config.project import allowed, project_files
 from app_server.config.schema import RESERVED_PROVIDERS, Config, TomlTable
 from app_server.config.validate import faults, unknown_keys
+from app_server.values import field, frozen
 from features.resolution import FeatureLayer
 
 CONFIG_FILE = "config.toml"
@@ -38,7 +38,7 @@ class LayerOrigin(StrEnum):
     THREAD = "thread"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ConfigLayer:
     """The values of one place. `text` is that of the file, to find positions in."""
 
@@ -63,7 +63,7 @@ class ConfigLayer:
         return ConfigError(problem, source=self.source, line=line, column=column)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LoadedConfig:
     """The settings, the layers they come from (low to high), and what people should be told."""
 

@@ -7,9 +7,10 @@ Values that may be secret never show in a repr.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
+
+from app_server.values import field, frozen
 
 TomlTable = Mapping[str, Any]
 """A table as `tomllib` or a client's JSON gives it."""
@@ -22,7 +23,7 @@ def _no_strings() -> Mapping[str, str]:  # a factory, because Python 3.11 takes 
     return NO_STRINGS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ProviderConfig:
     """One `[model_providers.<id>]` table: where a model is, and how its requests are signed."""
 
@@ -41,6 +42,7 @@ class ProviderConfig:
     request_max_retries: int = 4
     stream_max_retries: int = 5
     stream_idle_timeout_ms: int = 300_000
+    stream_max_mb: int = 256
     supports_websockets: bool = False
     """Read for the sake of files shared with the reference; requests go over HTTP in any case."""
     image_generation: bool | None = None
@@ -53,7 +55,7 @@ class ProviderConfig:
         return self.name or self.id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ImageGenerationConfig:
     """The `[image_generation]` table. Without a provider of its own it uses the one of the thread."""
 
@@ -72,7 +74,7 @@ class ImageGenerationConfig:
     retention_days: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ServerConfig:
     """The `[server]` table: what clients get."""
 
@@ -80,7 +82,7 @@ class ServerConfig:
     inline_images_max_mb: int = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Config:
     """All layers in one, checked."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from app_server.config.keys import KEYS, KeySpec, Kind
 from app_server.config.known_elsewhere import PROVIDER, TOP_LEVEL
 from app_server.config.schema import RESERVED_PROVIDERS, TomlTable
+from app_server.values import frozen
 from features.known_elsewhere import KNOWN_ELSEWHERE
 
 _SPECS: Mapping[tuple[str, ...], KeySpec] = {spec.path: spec for spec in KEYS}
@@ -24,7 +24,7 @@ _NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Fault:
     """One wrong value: its path and the sentence about it, without place."""
 

@@ -7,21 +7,21 @@ An extension module (built in, or found by the entry-point group `app_server.ext
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from app_server.extension_api.services import ExtensionServices
 from app_server.extension_api.tools import ToolExecutor, ToolName
+from app_server.values import field, frozen
 from features.spec import FeatureSpec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Contributions:
     """All that an extension may add. Closed: a new kind of contribution is a new field here."""
 
     tools: tuple[ToolExecutor, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Extension:
     """One extension. `feature` is the gate: its key must be enabled for the extension to be loaded.
 
@@ -36,7 +36,7 @@ class Extension:
     feature_specs: tuple[FeatureSpec, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ExtensionState:
     """One row of `app-server extensions list`: whether it is loaded, from where, and the reason if not."""
 
@@ -49,7 +49,7 @@ class ExtensionState:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ExtensionRegistry:
     """The frozen sum of all loaded extensions. First of two equal tool names wins; the loser stands in `warnings`."""
 

@@ -5,13 +5,13 @@ They are data, taken anew for every turn, so a login, a logout or a feature flag
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from app_server.values import frozen
 from features.resolution import FeatureSet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AuthSnapshot:
     """The login at one moment. `mode` is none, apikey, chatgpt or chatgptAuthTokens (the protocol's AuthMode)."""
 
@@ -27,7 +27,7 @@ class AuthSnapshot:
         return self.mode in ("chatgpt", "chatgptAuthTokens")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ProviderFacts:
     """What a provider's row or table says it can do."""
 
@@ -43,7 +43,7 @@ class ProviderFacts:
     """Whether it runs tools itself, inside its answers, such as the hosted image tool."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ModelFacts:
     """What the catalogue knows of a model; a model unknown to it is allowed and counts as taking images."""
 
@@ -54,7 +54,7 @@ class ModelFacts:
     default_effort: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TurnScope:
     """What a tool may know of the turn in which it is offered or called."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from app_server.net_answers import FormFile as FormFile
 from app_server.net_answers import HttpAnswer as HttpAnswer
 from app_server.net_answers import HttpFailure as HttpFailure
 from app_server.protocol.items import DynamicToolCallItem, ImageGenerationItem, ImageViewItem
+from app_server.values import frozen
 
 ExtensionItem = ImageGenerationItem | ImageViewItem | DynamicToolCallItem
 
@@ -23,7 +23,7 @@ class PictureRejected(Exception):
     """Bytes are not a picture that this server takes; the message is one sentence for the model and the client."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CheckedPicture:
     """Bytes that were looked at: the real type, the pixels, whether an alpha channel is really used."""
 
@@ -37,7 +37,7 @@ class CheckedPicture:
         return f"CheckedPicture({self.ref!r}, suffix={self.suffix!r}, has_alpha={self.has_alpha!r})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SavedPicture:
     """A generated picture on disk, owned by its thread."""
 
@@ -118,7 +118,7 @@ class Items(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ImagesEndpoint:
     """Where and how to reach the images API of the turn's provider, resolved per call."""
 
@@ -212,7 +212,7 @@ class Log(Protocol):
     def error(self, event: str, **fields: Any) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ImageSettings:
     """The `[image_generation]` table of the config, resolved."""
 
@@ -233,7 +233,7 @@ class ImageSettings:
     """Calls of one turn that run at a time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ExtensionServices:
     """The bundle that an extension gets when it is loaded."""
 

@@ -7,16 +7,16 @@ pictures are in none of the last two, and in the first only by reference.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app_server.extension_api.scopes import TurnScope
+from app_server.values import frozen
 
 if TYPE_CHECKING:  # the services point back at the types of this module
     from app_server.extension_api.services import Items
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@frozen(kw_only=False, order=True)
 class ToolName:
     """Name of a tool, with its namespace or None. Compared as a pair, never glued together for look-up."""
 
@@ -27,7 +27,7 @@ class ToolName:
         return f"{self.namespace}.{self.name}" if self.namespace else self.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ToolSpec:
     """What the model is told of a function tool. `parameters` is a JSON schema object."""
 
@@ -40,12 +40,12 @@ class ToolSpec:
     """How many calls of one turn may run at a time; None: as many as the host allows."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Visible:
     """The tool is offered in this turn."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Hidden:
     """The tool is not offered in this turn, and why: one sentence that says what would change it."""
 
@@ -55,7 +55,7 @@ class Hidden:
 Exposure = Visible | Hidden
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PictureRef:
     """A stored picture: what history, items and outputs carry in place of bytes."""
 
@@ -85,14 +85,14 @@ class PictureRef:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TextContent:
     """A text part of an output, sent as `input_text`."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PictureContent:
     """A picture part of an output, sent as `input_image`; the host makes a data URL of it on the way out."""
 
@@ -105,7 +105,7 @@ class PictureContent:
 Content = TextContent | PictureContent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ToolOutput:
     """The result of a call. `hook` is a JSON object under 4 KiB; `log` is one short line; neither carries bytes."""
 
@@ -115,7 +115,7 @@ class ToolOutput:
     success: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ToolCall:
     """One call by the model.
 

@@ -11,7 +11,6 @@ warning. `[features] hooks = false` turns all of them off, said anywhere but in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ import orjson
 from app_server.config.layers import ConfigLayer, LayerOrigin, LoadedConfig
 from app_server.config.merge import value_at
 from app_server.config.project import PROJECT_FILE, is_trusted, project_files
+from app_server.values import frozen
 
 HOOKS_FILE: Final = "hooks.json"
 DEFAULT_TIMEOUT_S: Final = 600.0
@@ -42,7 +42,7 @@ class HookEvent(StrEnum):
     POST_TOOL_USE = "PostToolUse"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HookCommand:
     """One command. `matcher` None or "" or "*": every tool."""
 
@@ -58,7 +58,7 @@ class HookCommand:
     status_message: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Hooks:
     """All hooks of this process, in order, and what the user should be told about the others."""
 
@@ -66,7 +66,7 @@ class Hooks:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Place:
     """One table of hooks and where it stands."""
 

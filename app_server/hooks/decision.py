@@ -15,20 +15,20 @@ The last two members stand in `hookSpecificOutput`. Other members of the JSON ha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
 from app_server.hooks.config import HookCommand, HookEvent
 from app_server.hooks.process import Ran
+from app_server.values import frozen
 
 MAX_REASON_CHARS: Final = 4000
 _NO_REASON: Final = "the hook gave no reason"
 _BLOCKS: Final = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Verdict:
     """The meaning of one run."""
 

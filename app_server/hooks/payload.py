@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
 from app_server.extension_api.tools import ToolName
 from app_server.hooks.config import HookEvent
+from app_server.values import frozen
 
 MAX_RESPONSE_BYTES: Final = 4096
 _MIN_BASE64_CHARS: Final = 512
@@ -22,7 +22,7 @@ _DATA_URL: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*,[\w+/=%.
 _BASE64: Final = re.compile(rf"[A-Za-z0-9+/_-]{{{_MIN_BASE64_CHARS},}}={{0,2}}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HookTurn:
     """The turn in which hooks run."""
 

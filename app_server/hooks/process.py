@@ -12,12 +12,12 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, cast
 
 import anyio
 
 from app_server import child_groups
+from app_server.values import frozen
 
 MAX_OUTPUT_BYTES: Final = 32 * 1024
 """Kept of each of stdout and stderr; the rest is read and dropped."""
@@ -27,7 +27,7 @@ _REAP_S: Final = 2.0
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Ran:
     """How a command ended. `exit_status` None: it did not end by itself, and `failure` says why."""
 

@@ -7,7 +7,6 @@ never stops a tool: clients are warned, and the call goes on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
@@ -22,6 +21,7 @@ from app_server.hooks.payload import HookTurn, post_payload, pre_payload
 from app_server.hooks.process import run_command
 from app_server.ids import uuid7
 from app_server.observability.logging import get_logger
+from app_server.values import field, frozen
 
 log = get_logger("hooks")
 _WIRE_EVENT: Mapping[HookEvent, str] = {
@@ -30,7 +30,7 @@ _WIRE_EVENT: Mapping[HookEvent, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HookSetup:
     """The hooks of the process and the environment they run in."""
 
@@ -38,7 +38,7 @@ class HookSetup:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HookedCall:
     """The call that hooks are told of. `arguments`: the model's JSON text."""
 

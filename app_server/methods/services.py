@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -27,12 +26,13 @@ from app_server.rpc.context import RequestContext
 from app_server.rpc.hub import Hub
 from app_server.threads.manager import ThreadManager
 from app_server.turns.context import Moment, Settings
+from app_server.values import frozen
 from app_server.workspace.belongings import Workspace
 from features.resolution import FeatureSet
 from features.runtime import RuntimeFeatures
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Services:
     """All that handlers may use."""
 

@@ -13,11 +13,11 @@ import hashlib
 import io
 import struct
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from app_server.extension_api.services import CheckedPicture, PictureRejected
 from app_server.extension_api.tools import PictureRef
+from app_server.values import frozen
 
 if TYPE_CHECKING:  # Pillow takes 40 ms to import: nothing of it before the first picture
     from PIL.ImageFile import ImageFile
@@ -26,7 +26,7 @@ _TAKEN: Final = "PNG, JPEG, WebP and GIF pictures are taken"
 _MIB: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PictureLimits:
     """What a picture may cost: its bytes as they come, and its pixels once decoded (four bytes each)."""
 
@@ -34,7 +34,7 @@ class PictureLimits:
     max_pixels: int = 100_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class PictureType:
     """A type that is taken: its media type, the suffix of its files, its name for people."""
 

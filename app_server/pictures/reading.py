@@ -6,7 +6,6 @@ What is read piece by piece is kept between the pieces, a few pictures at most, 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
 
 import anyio.to_thread
@@ -14,13 +13,14 @@ import anyio.to_thread
 from app_server.extension_api.services import Pictures
 from app_server.extension_api.tools import PictureRef
 from app_server.pictures.scale import within_edge
+from app_server.values import frozen
 
 KEPT_BYTES: Final = 96 * 1024 * 1024
 
 Key = tuple[str, int | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Chunk:
     """A piece of a picture. `next_offset` is None with the last one."""
 

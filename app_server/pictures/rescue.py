@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from app_server.pictures.check import PictureLimits, check_picture
 from app_server.pictures.files import TEMPORARY, picture_name
 from app_server.pictures.store import Saving
 from app_server.storage.base import BlobStore, PictureQuery, StorageError, ThreadLog
+from app_server.values import frozen
 
 log = get_logger("pictures")
 DAY_MS: Final = 24 * 60 * 60 * 1000
@@ -30,7 +30,7 @@ CLOCK_SLACK_MS: Final = 2000
 _SUFFIX: Final = r"(?:-\d{1,4})?\.(?:png|jpe?g|webp|gif)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Rescued:
     """A picture that was found, and where."""
 

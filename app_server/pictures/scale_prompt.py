@@ -17,13 +17,13 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, isqrt
 from typing import TYPE_CHECKING, Final
 
 from app_server.extension_api.services import PictureRejected
 from app_server.pictures.check import JPEG, PNG, open_picture, sniff
+from app_server.values import frozen
 
 if TYPE_CHECKING:  # Pillow takes 40 ms to import: nothing of it before the first picture that is too large
     from PIL.Image import Image
@@ -36,7 +36,7 @@ _OPAQUE: Final = 255
 Size = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DetailLimits:
     """What a picture of one detail may measure."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -27,6 +26,7 @@ from app_server.pictures.files import picture_name, write_new
 from app_server.pictures.quota import over_quota
 from app_server.pictures.scale import thumbnail_url
 from app_server.storage.base import BlobStore, StorageError
+from app_server.values import frozen
 
 FOLDER: Final = "generated_images"
 DECODERS: Final = 2
@@ -42,7 +42,7 @@ def data_url(ref: PictureRef, data: bytes) -> str:
     return f"data:{ref.mime};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Saving:
     """Where generated pictures go, how they are called, and how much of them there may be (0: any)."""
 

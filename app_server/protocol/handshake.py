@@ -8,8 +8,9 @@ plainly right is read by hand, and everything else is left to `InitializeParams`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from app_server.values import field, frozen
 
 _FLAGS: Final = (
     "experimentalApi",
@@ -20,7 +21,7 @@ _FLAGS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Handshake:
     """What `initialize` says of a client, as `Session` keeps it."""
 

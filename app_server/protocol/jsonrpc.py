@@ -9,10 +9,11 @@ top-level member, `emittedAtMs`. What cannot be read is an `Invalid` with the id
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+
+from app_server.values import frozen
 
 RequestId = int | str
 PARSE_ERROR: Final = -32700
@@ -22,7 +23,7 @@ _VISIBLE = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}  # ␀
 _MAX_ID = 2**63 - 1  # beyond 64 bits orjson yields floats: such an id could not come back unchanged
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Missing:
     """The member was not in the frame (null is something else)."""
 
@@ -30,7 +31,7 @@ class Missing:
 MISSING: Final = Missing()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Request:
     """A call that wants one answer."""
 
@@ -39,7 +40,7 @@ class Request:
     params: Any = MISSING
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Notification:
     """A message that wants no answer."""
 
@@ -47,7 +48,7 @@ class Notification:
     params: Any = MISSING
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Reply:
     """The client's answer to a request that we sent: a result, or an error object."""
 
@@ -56,7 +57,7 @@ class Reply:
     error: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Invalid:
     """A frame that is answered with an error and otherwise forgotten."""
 

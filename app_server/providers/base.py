@@ -6,17 +6,17 @@ A provider knows the wire of its API and nothing of threads, items or clients. `
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from app_server.errors import AppServerError
 from app_server.extension_api.scopes import ModelFacts, ProviderFacts
+from app_server.values import field, frozen
 
 CodexErrorInfo = str | dict[str, Any]
 """The protocol's error kind: a camelCase word, or one key with details (`{"httpConnectionFailed": {…}}`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ModelRequest:
     """One call of the Responses API. Lists and dicts are JSON as the API takes it; pictures are data URLs already."""
 
@@ -32,7 +32,7 @@ class ModelRequest:
     """Identity headers of this turn (originator, session-id, thread-id, x-codex-…)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TokenUsage:
     """Tokens of one response; 0 where the API said nothing."""
 
@@ -44,21 +44,21 @@ class TokenUsage:
     total_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ItemAdded:
     """`response.output_item.added`: the item as far as it is known."""
 
     item: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ItemDone:
     """`response.output_item.done`: the whole item. May come without an ItemAdded before it."""
 
     item: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class TextDelta:
     """A piece of an assistant message. Positional and light: this is the hot path."""
 
@@ -66,7 +66,7 @@ class TextDelta:
     delta: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class ReasoningDelta:
     """A piece of a reasoning summary part (`summary=True`) or of raw reasoning text."""
 
@@ -76,7 +76,7 @@ class ReasoningDelta:
     summary: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class ReasoningPartAdded:
     """A new summary part begins."""
 
@@ -84,7 +84,7 @@ class ReasoningPartAdded:
     index: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RateLimits:
     """What the response headers said about limits; all None without such headers. Percent is rounded to an integer."""
 
@@ -93,7 +93,7 @@ class RateLimits:
     secondary: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Completed:
     """The response is whole; always the last event of a good stream."""
 

@@ -7,12 +7,13 @@ counts as taking images. Efforts stop at `xhigh` and no row names an upgrade: cl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
 from app_server.extension_api.scopes import ModelFacts
 from app_server.providers.base import Modality
+from app_server.values import frozen
 
 OFFLINE_PROVIDER: Final = "offline"
 OFFLINE_MODEL: Final = "offline-sketch"
@@ -20,7 +21,7 @@ EFFECTIVE_WINDOW_PERCENT: Final = 95
 """Share of a context window that a conversation may fill; the rest is room for the answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class EffortOption:
     """One reasoning effort that a client may offer."""
 
@@ -28,7 +29,7 @@ class EffortOption:
     description: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ModelEntry:
     """One row: all that the wire's `Model` says. Its `upgrade` is always null, its service tiers are empty."""
 

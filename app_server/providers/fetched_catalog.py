@@ -7,7 +7,7 @@ two seconds, or it cannot be read, the built-in catalogue stands alone, and the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import anyio
@@ -22,6 +22,7 @@ from app_server.observability.logging import get_logger
 from app_server.providers.base import Modality
 from app_server.providers.catalog import EffortOption, ModelEntry, default_model
 from app_server.providers.registry import HttpAccess, ProviderRegistry
+from app_server.values import frozen
 from app_server.version import PROTOCOL_VERSION
 
 TIMEOUT_S: Final = 2.0
@@ -42,7 +43,7 @@ class ChatgptTokens(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Kept:
     entries: tuple[ModelEntry, ...]
     until_s: float

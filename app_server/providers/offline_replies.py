@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Final
 
 import orjson
 
 from app_server.providers.base import ModelRequest
+from app_server.values import frozen
 
 STAND_IN: Final = "Offline stand-in (not an AI model)"
 MAX_EDIT_PICTURES: Final = 5
@@ -52,7 +52,7 @@ _CONTEXT: Final = ("<environment_context", "<user_instructions", "<skill", "<tur
 _CONTEXT_HEADING: Final = "# AGENTS.md instructions"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Say:
     """Answer with text; `reason` says which rule chose it."""
 
@@ -60,7 +60,7 @@ class Say:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Call:
     """Announce, then call the image tool."""
 

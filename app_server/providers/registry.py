@@ -13,7 +13,6 @@ every request, so a login or a changed variable counts at once. `bootstrap` buil
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
@@ -25,9 +24,10 @@ from app_server.errors import ConfigurationError
 from app_server.providers.base import Credentials, ModelProvider, ProviderFacts, RateLimits
 from app_server.providers.offline import OfflineProvider
 from app_server.providers.responses_api import USER_AGENT, ResponsesProvider, ResponsesSettings
+from app_server.values import field, frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ProviderWiring:
     """What providers need of the rest of the server."""
 
@@ -43,7 +43,7 @@ class ProviderWiring:
     clock: Clock | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HttpAccess:
     """How to reach a provider's HTTP API at this moment, for a caller that sends a request of its own."""
 
@@ -166,6 +166,7 @@ def _responses_provider(table: ProviderConfig, config: Config, wiring: ProviderW
         request_max_retries=table.request_max_retries,
         stream_max_retries=table.stream_max_retries,
         stream_idle_timeout_s=table.stream_idle_timeout_ms / 1000,
+        stream_max_mb=table.stream_max_mb,
         login_hint=lambda: login_hint(table, chatgpt_login=wiring.chatgpt_login()),
         user_agent=wiring.user_agent,
         heard_limits=wiring.heard_limits,

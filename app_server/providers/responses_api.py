@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
@@ -39,10 +38,12 @@ from app_server.providers.responses_errors import (
 )
 from app_server.providers.responses_events import ResponseReader, rate_limits
 from app_server.sse import MAX_EVENT_BYTES, SseDecoder, SseTooLarge
+from app_server.values import frozen
 from app_server.version import __version__
 
 USER_AGENT: Final = f"imagegen-app-server/{__version__}"
 CONNECT_TIMEOUT_S: Final = 30.0
+MIB: Final = 1024 * 1024
 ERROR_BODY_BYTES: Final = 64 * 1024
 """How much of a refusal is read: enough for any explanation, too little to fill the memory."""
 ERROR_BODY_TIMEOUT_S: Final = 10.0
@@ -60,7 +61,7 @@ def http_backoff_s(retry: int) -> float:
     return float(0.2 * 2 ** (retry - 1)) * random.uniform(0.9, 1.1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ResponsesSettings:
     """How to reach one provider. The callables are asked at every request: logins and variables change."""
 
@@ -73,6 +74,8 @@ class ResponsesSettings:
     stream_max_retries: int = 5
     stream_idle_timeout_s: float = 300.0
     """How long the provider may be silent, before the answer begins and between any two pieces of it."""
+    stream_max_mb: int = 256
+    """MiB of one answer, decoded, above which it is given up."""
     max_event_bytes: int = MAX_EVENT_BYTES
     login_hint: Callable[[], str] = lambda: "the key or login of this provider"
     """Which key is used and where it is set, for the message of a refusal."""
@@ -120,9 +123,13 @@ class ResponsesProvider:
         try:
             limits, chunks = rate_limits(response.headers), response.aiter_bytes()
             reader, decoder, heard = ResponseReader(source), SseDecoder(self._settings.max_event_bytes), False
+            room_bytes = self._settings.stream_max_mb * MIB
             while (chunk := await _next_chunk(chunks, self._settings.stream_idle_timeout_s, url)) is not None:
-                for payload in _payloads(decoder, chunk):
-                    event = reader.read(payload)
+                if (room_bytes := room_bytes - len(chunk)) < 0:
+                    raise self._too_long()
+                payloads = _payloads(decoder, chunk)
+                while payloads:  # taken out one by one: a large one is not held while its event is at work
+                    event = reader.read(payloads.pop())
                     if event is None:
                         continue
                     if isinstance(event, Completed):
@@ -135,6 +142,12 @@ class ResponsesProvider:
             raise disconnected(_early_end(response, heard=heard))
         finally:
             await _hang_up(response)
+
+    def _too_long(self) -> UpstreamError:
+        return UpstreamError(
+            f'The answer of provider "{self._facts.id}" is larger than {self._settings.stream_max_mb} MiB and was given '
+            "up; ask for less, or raise stream_max_mb of this provider in config.toml."
+        )
 
     async def _renewed(self, refused: Mapping[str, str]) -> bool:
         return isinstance(self._credentials, RenewableCredentials) and await self._credentials.refresh(refused)
@@ -258,8 +271,9 @@ def _explained(error: Exception, url: httpx.URL) -> str:
 
 
 def _payloads(decoder: SseDecoder, chunk: bytes) -> list[bytes]:
+    """The events that a chunk finishes, the last one first."""
     try:
-        return decoder.feed(chunk)
+        return decoder.feed(chunk)[::-1]
     except SseTooLarge as error:
         raise disconnected(f"{error}, which is more than this server takes", stream_retry=False) from error
 

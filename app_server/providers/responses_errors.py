@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -35,6 +34,7 @@ from typing import Any, Final
 import orjson
 
 from app_server.providers.base import UpstreamError
+from app_server.values import frozen
 
 MAX_QUOTED_CHARS: Final = 2_000
 """How much of a provider's own words a message repeats."""
@@ -54,7 +54,7 @@ _FAULT_OF_THE_REQUEST: Final = frozenset(
 _TRY_AGAIN: Final = re.compile(r"try again in\s*(\d+(?:\.\d+)?)\s*(ms|milliseconds?|s|seconds?|m|minutes?)\b", re.I)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FailureSource:
     """Who failed, for the words of a message."""
 

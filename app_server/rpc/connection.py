@@ -13,7 +13,6 @@ Turns are not the connection's: they go on.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
@@ -37,6 +36,7 @@ from app_server.rpc.hub import Hub
 from app_server.rpc.outbox import Outbox
 from app_server.rpc.session import Session
 from app_server.transport.base import FrameTooLarge, MessageStream, StreamClosed
+from app_server.values import frozen
 
 S = TypeVar("S")
 MAX_IN_FLIGHT = 1024
@@ -50,7 +50,7 @@ class DispatcherLike(Protocol):
     async def dispatch(self, ctx: Any, request: Request) -> tuple[bytes, bool]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Core(Generic[S]):
     """What is loaded after the first answer: the services and the dispatcher over them."""
 

@@ -103,6 +103,7 @@ class Outbox:
                 await self._stream.send(batch)
             except StreamClosed:
                 return
+            del batch  # frames may be large, and the next one may be long in coming
             self.queued_bytes -= size
             self._wake_waiting()
 

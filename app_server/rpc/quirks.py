@@ -17,10 +17,10 @@ reply (`turn_gap_ms`); everybody else gets none.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from app_server.rpc.session import Session
+from app_server.values import frozen
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -38,7 +38,7 @@ _LATE_QUEUE = (
 _BUFFER = "keeps a line in a buffer of 1 MiB; 200 KB passed, 1.5 MB did not"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Quirk:
     """What one client needs, and what was measured. A member that is None says nothing of its matter."""
 
@@ -91,7 +91,7 @@ QUIRKS: Final[tuple[Quirk, ...]] = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class InlinePolicy:
     """What the server's settings say of pictures inside messages (`[server] inline_images`, `inline_images_max_mb`).
 
@@ -101,7 +101,7 @@ class InlinePolicy:
     max_message_bytes: int = 100 * MIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MessageBudget:
     """What one connection takes, and why."""
 

@@ -6,18 +6,19 @@ A handler is `async def thread_start(ctx: RequestContext[Services], params: Thre
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
+
+from app_server.values import frozen
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
 H = TypeVar("H", bound=Handler)
 _MARK = "__method_spec__"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MethodSpec:
     """One method of the protocol as this server does it. `params` None: the method takes none (null is accepted)."""
 

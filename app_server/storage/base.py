@@ -10,11 +10,11 @@ Rules that every implementation obeys (one contract suite runs on all, `tests/co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from app_server.errors import AppServerError
 from app_server.extension_api.tools import PictureRef
+from app_server.values import field, frozen
 
 LOCAL_TENANT = "local"
 
@@ -43,7 +43,7 @@ class BlobAltered(StorageError):
     """A picture's file no longer has the bytes that were stored (its sha256 differs)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Record:
     """One durable fact of a thread. `kind` is one of `storage/records.py`; `data` is JSON, never with picture bytes."""
 
@@ -55,7 +55,7 @@ class Record:
     """When it was appended, milliseconds since the epoch; filled by the log when 0."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ThreadRow:
     """The index row of one thread: what `thread/list` and an unloaded `thread/read` need without reading the log."""
 
@@ -83,7 +83,7 @@ class ThreadRow:
 ThreadSortKey = Literal["created_at", "updated_at", "recency_at"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ThreadQuery:
     """A page of the thread index. Filters are joined by AND; None means any."""
 
@@ -101,7 +101,7 @@ class ThreadQuery:
     """Part of preview or name, case-insensitive."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ThreadPage:
     """Rows in the asked order, and whether more follow."""
 
@@ -109,7 +109,7 @@ class ThreadPage:
     has_more: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PictureRow:
     """One generated picture of a thread, as the record of its finished item tells it; derived, like the index."""
 
@@ -134,7 +134,7 @@ class PictureRow:
         return self.at_ms, self.thread_id, self.seq
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PictureQuery:
     """Generated pictures, the newest first. Filters are joined by AND; None means any."""
 
@@ -147,7 +147,7 @@ class PictureQuery:
     sha256: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Lease:
     """The right to write one thread. `epoch` grows with every owner, so an old owner is fenced off."""
 
@@ -168,7 +168,7 @@ class ThreadLog(Protocol):
         """Append in order, as one commit, together with the new index row if given; returns the last seq.
 
         A cancellation is seen before the append or after it, never in between: returned means written. The data of one
-        record is at most 8 MiB of JSON (`storage/rules.py`).
+        record is at most 256 MiB of JSON (`storage/rules.py`).
 
         Raises:
             LeaseLost: `lease.epoch` is not the thread's current epoch; nothing was written.
@@ -263,7 +263,7 @@ class BlobStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Storage:
     """One wiring of all storage seams, made by `storage/registry.py` from a URL."""
 

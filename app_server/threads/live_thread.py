@@ -7,7 +7,7 @@ one thread are in order, one at a time.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from app_server.turns.context import Moment, PictureUrls, RicherForm, Settings, 
 from app_server.turns.conversation import Conversation
 from app_server.turns.engine import Ending, Turn, Work
 from app_server.turns.usage import add_usage
+from app_server.values import field, frozen
 from app_server.workspace.git import git_info
 from features.resolution import FeatureSet
 
@@ -38,7 +39,7 @@ OMIT_MEDIA = "omit_app_server_notification_media"
 """The feature that keeps picture bytes out of a thread's notifications, whoever listens."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ThreadDeps:
     """What every live thread needs from the process."""
 

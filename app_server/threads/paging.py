@@ -7,13 +7,13 @@ counted; a thread's turns and items only grow, so an ordinal stays true. One of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import orjson
 
 from app_server.errors import InvalidRequest
+from app_server.values import frozen
 
 Kind = Literal["turns", "items"]
 DEFAULT_LIMIT = 25
@@ -21,7 +21,7 @@ MAX_LIMIT = 1000
 _EPOCH, _MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Anchor:
     """Where a page begins."""
 
@@ -29,7 +29,7 @@ class Anchor:
     include: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Slice:
     """One page of ordinals, in the asked direction, with the cursors to go on and to turn round."""
 

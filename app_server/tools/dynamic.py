@@ -11,7 +11,6 @@ import base64
 import binascii
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -32,13 +31,14 @@ from app_server.extension_api.tools import (
 )
 from app_server.protocol.items import DynamicToolCallItem
 from app_server.tools.hosted import STANDALONE_IMAGEGEN
+from app_server.values import frozen
 
 AskClient = Callable[[str, str, Mapping[str, Any]], Awaitable[Any]]
 """(thread id, method, params) → the answer of a client that follows the thread. Raises RpcError."""
 FAILED = "dynamic tool request failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DynamicSpec:
     """One tool of a client, as it declared it."""
 

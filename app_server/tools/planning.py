@@ -10,18 +10,18 @@ The last line is the whole replacement rule; it goes away together with the host
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from app_server.extension_api.scopes import TurnScope
 from app_server.extension_api.tools import Hidden, ToolExecutor, ToolName, ToolSpec
 from app_server.tools.hosted import IMAGE_GENERATION, STANDALONE_IMAGEGEN, hosted_exposure
+from app_server.values import frozen
 
 T = TypeVar("T")
 _KILL_SWITCH = "the feature image_generation is off, which no tool can overrule; enable it in [features]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HiddenTool:
     """A tool that this request does not offer, and why."""
 
@@ -29,7 +29,7 @@ class HiddenTool:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ToolPlan:
     """The plan of one request."""
 

@@ -7,7 +7,7 @@ PreToolUse hooks ─► executor ─► PostToolUse hooks (only of a call that s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from app_server.errors import MissingCredentials, ToolFailure
@@ -17,11 +17,12 @@ from app_server.extension_api.tools import Content, TextContent, ToolCall, ToolE
 from app_server.hooks.tool_hooks import HookedCall, ToolHooks
 from app_server.observability.logging import get_logger
 from app_server.tools.planning import ToolPlan
+from app_server.values import frozen
 
 log = get_logger("tools")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Routed:
     """What came of a call: the output for the model. `failed` says whether it is an error text."""
 
@@ -34,7 +35,7 @@ def called_name(item: Mapping[str, Any]) -> ToolName:
     return ToolName(item.get("namespace") or None, str(item.get("name", "")))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CallWork:
     """What a call gets beside its arguments."""
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from app_server.errors import ConfigurationError
+from app_server.values import frozen
 
 CONTROL_SOCKET: Final = ("app-server-control", "app-server-control.sock")
 """Folder and file below the home; clients that exist look for a server in the background there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ListenAddress:
     """One place to listen. `path` is for unix sockets: None is the default path below the home."""
 

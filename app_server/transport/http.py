@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Protocol
 
+from app_server.values import field, frozen
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@frozen
 class HttpRequest:
     """A GET request for a route. `path` is as sent, without the query; header names are in lower case."""
 
@@ -25,7 +26,7 @@ class HttpRequest:
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HttpReply:
     """A route's whole answer; the connection is closed after it."""
 
@@ -40,7 +41,7 @@ HttpRoutes = Mapping[str, HttpRoute]
 one answers all of them, and checks the signature in the address itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Visitor:
     """Who was let in. `principal` is the name that the login gave, None for nobody in particular."""
 
@@ -64,14 +65,14 @@ class Gate(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Upgrade:
     """Open a websocket for this visitor."""
 
     visitor: Visitor = ANYBODY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Routed:
     """Ask a route."""
 
@@ -79,7 +80,7 @@ class Routed:
     request: HttpRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ListenPolicy:
     """Who may connect, and what is answered beside the websocket."""
 

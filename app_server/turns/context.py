@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from app_server.clock import Clock
@@ -13,9 +12,10 @@ from app_server.extension_api.tools import PictureRef, ToolExecutor
 from app_server.hooks.tool_hooks import HookSetup
 from app_server.providers.base import ModelProvider
 from app_server.storage.base import Record
+from app_server.values import field, frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Settings:
     """What a thread's next turn runs with. `threads/settings.py` makes and changes it; records and replies show it.
 
@@ -44,7 +44,7 @@ class Settings:
     """Feature values of the project config that holds in `cwd`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class UserMessage:
     """One user message, resolved: how clients see it, and what the model gets.
 
@@ -63,7 +63,7 @@ class UserMessage:
         return "\n".join(str(part.get("text", "")) for part in self.stored if part.get("type") == "text")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Moment:
     """What is true right now for this turn: asked before every request, because logins and flags change."""
 
@@ -72,7 +72,7 @@ class Moment:
     executors: Sequence[ToolExecutor]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TurnContext:
     """One turn. Frozen when it starts; `now` looks at the world again."""
 
@@ -88,7 +88,7 @@ class TurnContext:
     """The user's commands before and after a tool."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RicherForm:
     """A notification with picture bytes in it, for clients whose budget it fits; `rpc/hub.Richer` has this shape."""
 

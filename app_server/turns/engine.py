@@ -10,7 +10,6 @@ The end is shielded and bounded: open items are closed, calls without an output 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import anyio
@@ -24,12 +23,13 @@ from app_server.turns.attempts import turn_error
 from app_server.turns.context import PictureUrls, TurnContext, TurnSink, UserMessage
 from app_server.turns.emitter import ItemEmitter
 from app_server.turns.history import call_output, turn_aborted_note, unanswered_calls
+from app_server.values import frozen
 
 log = get_logger("turns")
 FINALISE_TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Ending:
     """How a turn ended: completed, failed (with the wire's TurnError), or interrupted."""
 
@@ -39,7 +39,7 @@ class Ending:
     """Whether the model said something whole: then the thread has something unread."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TurnRun:
     """What a turn's work has at hand."""
 

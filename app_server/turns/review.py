@@ -9,7 +9,6 @@ plain text, which is taken as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from app_server.turns.engine import TurnRun
 from app_server.turns.history import message
 from app_server.turns.quiet import QuietSink
 from app_server.turns.request import build_request
+from app_server.values import frozen
 from app_server.workspace.git import commit_diff, diff_between, working_tree_diff
 
 INSTRUCTIONS = """\
@@ -38,7 +38,7 @@ tests that cannot fail. Leave taste alone. Answer with JSON only:
 "overall_explanation": "one to three sentences", "overall_confidence_score": 0.0-1.0}"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ReviewTarget:
     """What is reviewed: a label for people, the request in words, and what the diff is taken of."""
 

@@ -13,13 +13,13 @@ sandbox by name gets no command without it; the sandbox of the settings is the t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
 from app_server.errors import InvalidRequest, NotSupported, RpcError
 from app_server.protocol.approvals import DangerFullAccessSandboxPolicy, ExternalSandboxSandboxPolicy
 from app_server.protocol.command import CommandExecParams, CommandExecTerminalSize
+from app_server.values import frozen
 
 DEFAULT_TIMEOUT_S: Final = 10.0
 DEFAULT_OUTPUT_BYTES: Final = 1024 * 1024
@@ -38,7 +38,7 @@ class InvalidOptions(RpcError):
         super().__init__(message, data_code=data_code)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CommandPlan:
     """How a command is to be run. `size`: it has a terminal; `timeout_s` and `output_cap_bytes` None: no limit."""
 

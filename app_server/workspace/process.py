@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import anyio
@@ -21,6 +20,7 @@ from anyio.abc import TaskGroup
 
 from app_server.errors import InternalError, InvalidRequest
 from app_server.protocol.command import CommandExecOutputStream, CommandExecTerminalSize
+from app_server.values import frozen
 from app_server.workspace.child import Child, Reader, spawn
 from app_server.workspace.command_plan import CommandPlan
 from app_server.workspace.files import fault_of_system
@@ -39,7 +39,7 @@ class Emit(Protocol):
     async def __call__(self, stream: CommandExecOutputStream, data: bytes, cap_reached: bool) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Finished:
     """How a command ended; the outputs are empty where they were streamed."""
 

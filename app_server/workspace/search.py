@@ -15,10 +15,10 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from app_server.protocol.search import FuzzyFileSearchResult
+from app_server.values import frozen
 from app_server.workspace.files import shown
 
 MAX_RESULTS: Final = 50
@@ -38,7 +38,7 @@ Stop = Callable[[], bool]
 """Asked now and then: whether to end with what there is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Candidate:
     """One path below a root."""
 

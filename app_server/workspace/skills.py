@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
+
+from app_server.values import frozen
 
 SKILL_FILE: Final = "SKILL.md"
 MAX_SKILLS_PER_FOLDER: Final = 200
@@ -26,7 +27,7 @@ _BLOCKS: Final = {"|": "\n", "|-": "\n", "|+": "\n", ">": " ", ">-": " ", ">+": 
 SkillScope = Literal["repo", "user"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Skill:
     """One skill, as its front matter introduces it."""
 
@@ -36,7 +37,7 @@ class Skill:
     scope: SkillScope
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SkillError:
     """A SKILL.md that cannot be used, and why."""
 

@@ -10,11 +10,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from app_server.extension_api import ImageSettings, ToolFailure
+from app_server.extension_api.values import frozen
 from extensions.image_generation.backends.base import Gif
 from extensions.image_generation.backends.capabilities import (
     AUTO,
@@ -35,7 +35,7 @@ class Action(StrEnum):
     EDIT = "edit"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ArgumentRules:
     """What the settings allow."""
 
@@ -53,7 +53,7 @@ class ArgumentRules:
         return self.exposed or not argument.exposed_only
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Argument:
     """One argument. `read` gets what was sent, None for nothing, and raises ToolFailure."""
 

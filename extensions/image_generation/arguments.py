@@ -7,13 +7,13 @@ ToolFailure that names the argument, the rule and the fix; it comes before any i
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from app_server.extension_api import ToolFailure
+from app_server.extension_api.values import frozen
 from extensions.image_generation.argument_table import ARGUMENTS, Action, ArgumentRules, kind_of
 from extensions.image_generation.backends.base import Gif
 
@@ -21,7 +21,7 @@ SELECTORS: Final = ("referenced_image_paths", "referenced_images", "num_last_ima
 """Each names the pictures of an edit, and excludes the others."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ImageArguments:
     """The arguments of one call, valid. At most one of `paths`, `handles` and `last` is given."""
 

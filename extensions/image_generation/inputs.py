@@ -8,13 +8,13 @@ Everything here happens before an item is shown, so that a wrong argument leaves
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
 import anyio.to_thread
 
 from app_server.extension_api import PictureRef, PictureRejected, Pictures, ToolCall, ToolFailure
+from app_server.extension_api.values import frozen
 from extensions.image_generation.argument_table import Action
 from extensions.image_generation.arguments import ImageArguments, resolve_path
 from extensions.image_generation.backends.base import InputPicture
@@ -27,7 +27,7 @@ from extensions.image_generation.selection import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class InputFile:
     """A local file that is sent, as the item tells it: the hash is of the bytes on disk."""
 
@@ -35,7 +35,7 @@ class InputFile:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Inputs:
     """The pictures to send, in order; `files` names those that were given by path. Without pictures: a new one."""
 

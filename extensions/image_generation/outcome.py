@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from app_server.extension_api import (
     TextContent,
     ToolOutput,
 )
+from app_server.extension_api.values import frozen
 from extensions.image_generation.backends.base import BackendFailure, ImageRequest, ImageResult, ResultPicture
 from extensions.image_generation.inputs import InputFile
 from extensions.image_generation.limits import deviations
@@ -31,7 +31,7 @@ _SHOWN: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Made:
     """A picture that was made, checked and stored; `path` is None when it could not be saved as a file."""
 
@@ -45,7 +45,7 @@ class Made:
     """How it differs from what was asked for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ItemFacts:
     """What all items of one call share, in all their states."""
 

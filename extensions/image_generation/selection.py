@@ -14,11 +14,11 @@ order of the names.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
 from app_server.extension_api import PictureRef, ToolFailure, ToolName
+from app_server.extension_api.values import frozen
 
 MAX_PICTURES: Final = 5
 """Pictures that an edit without a selector starts from."""
@@ -30,7 +30,7 @@ PLAIN_NAME: Final = "image_gen__imagegen"
 Item = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class ProviderFile:
     """A picture that the user attached by the provider's file id; its bytes were never here."""
 
@@ -40,7 +40,7 @@ class ProviderFile:
 Source = PictureRef | ProviderFile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Selection:
     """Chosen pictures in the order in which they are sent, and why these."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from app_server.extension_api import ToolFailure
+from app_server.extension_api.values import frozen
 
 
 class Detail(StrEnum):
@@ -24,7 +24,7 @@ class Detail(StrEnum):
     ORIGINAL = "original"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ViewArguments:
     """The arguments of one call, valid; the path as the model wrote it."""
 

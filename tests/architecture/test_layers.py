@@ -14,6 +14,7 @@ import pytest
 from tests.architecture.source import Import, Module, module_from, read_modules
 
 LEVELS: tuple[tuple[str, ...], ...] = (
+    ("values",),
     ("features", "protocol", "errors", "ids", "clock", "version", "sse", "net_answers", "child_groups"),
     ("transport", "config", "net", "observability", "extension_api", "platform_facts"),
     ("auth", "storage", "providers", "approvals", "hooks", "workspace"),

@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,8 +66,8 @@ class ThreadCopies:
         """Follow a commit that gave thread `key` (tenant, id) these records, from `first_seq` on, and this row."""
         if (path := self._path(key)) is None:
             return
-        lines = [_record_line(seq, *record) for seq, record in enumerate(records, first_seq)]
-        added = b"".join((*lines, *_end_lines(row, first_seq + len(records) - 1)))
+        lines = (_record_line(seq, *record) for seq, record in enumerate(records, first_seq))
+        added = chain(chain.from_iterable(lines), _end_lines(row, first_seq + len(records) - 1))
         try:
             if not _append(path, added, first_seq - 1):
                 _write_whole(path, connection, key)
@@ -129,8 +130,9 @@ def _take(found: ThreadCopy, line: bytes) -> bool:
         return False
 
 
-def _record_line(seq: int, kind: str, at_ms: int, data: bytes) -> bytes:
-    return b'{"seq":%d,"kind":%s,"at":%d,"data":%s}\n' % (seq, orjson.dumps(kind), at_ms, data)
+def _record_line(seq: int, kind: str, at_ms: int, data: bytes) -> tuple[bytes, bytes, bytes]:
+    """In pieces: the data may be large, and is not copied."""
+    return b'{"seq":%d,"kind":%s,"at":%d,"data":' % (seq, orjson.dumps(kind), at_ms), data, b"}\n"
 
 
 def _end_lines(row: Sequence[Any] | None, last_seq: int) -> Iterator[bytes]:
@@ -143,22 +145,19 @@ def _end_lines(row: Sequence[Any] | None, last_seq: int) -> Iterator[bytes]:
     yield b'{"end":%d}\n' % last_seq
 
 
-def _append(path: Path, added: bytes, last_seq: int) -> bool:
+def _append(path: Path, added: Iterable[bytes], last_seq: int) -> bool:
     """Append, if the copy ends with record `last_seq`; False when it does not, or there is none."""
     try:
-        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        file = path.open("r+b")
     except FileNotFoundError:
         return False
-    try:
-        size_bytes = os.lseek(descriptor, 0, os.SEEK_END)
-        os.lseek(descriptor, max(0, size_bytes - _END_BYTES), os.SEEK_SET)
-        end = _END.search(os.read(descriptor, _END_BYTES))
+    with file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _END_BYTES))
+        end = _END.search(file.read())
         if end is None or int(end[1]) != last_seq:
             return False
-        while added:
-            added = added[os.write(descriptor, added) :]
-    finally:
-        os.close(descriptor)
+        file.seek(0, os.SEEK_END)
+        file.writelines(added)
     return True
 
 
@@ -173,7 +172,7 @@ def _write_whole(path: Path, connection: sqlite3.Connection, key: tuple[str, str
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             for seq, kind, at_ms, data in connection.execute(_SELECT_RECORDS, key):
-                file.write(_record_line(seq, kind, at_ms, data))
+                file.writelines(_record_line(seq, kind, at_ms, data))
                 last_seq = seq
             file.writelines(_end_lines(row, last_seq))
         temporary.replace(path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +15,12 @@ from app_server.storage.local.process_lock import is_locked, others_live
 from app_server.storage.local.salvage import BROKEN, DATABASE, SalvageReport, salvage
 from app_server.storage.local.schema import newest_version
 from app_server.storage.local.tolerant import integrity, open_tolerant, schema_version, table
+from app_server.values import frozen
 
 _CHUNK_BYTES: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DatabaseFacts:
     """The database file. `version` None: it cannot be read."""
 
@@ -33,7 +33,7 @@ class DatabaseFacts:
     faults: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BlobFacts:
     """The pictures that the database knows; only `hashed` of them were read whole."""
 
@@ -43,7 +43,7 @@ class BlobFacts:
     altered: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LeaseFacts:
     """Threads that somebody writes, and whether that somebody lives."""
 

@@ -101,6 +101,7 @@ class SqliteWriter:
             else:
                 self._commit(connection, batch)
             _wake(batch)
+            batch.clear()  # what was written may be large, and the next job may be long in coming
         if connection:
             connection.close()
 

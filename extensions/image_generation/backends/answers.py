@@ -18,7 +18,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -26,6 +25,7 @@ from typing import Any, Final
 import orjson
 
 from app_server.extension_api import HttpAnswer
+from app_server.extension_api.values import frozen
 from extensions.image_generation.backends.base import BackendFailure, FailureKind, ResultPicture, UsageLimit
 
 MAX_MESSAGE_CHARS: Final = 4000
@@ -35,7 +35,7 @@ MODERATION_CODES: Final = frozenset({"moderation_blocked", "content_policy_viola
 _SERVICE: Final = "the images API"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Link:
     """A picture that lies elsewhere."""
 
@@ -44,7 +44,7 @@ class Link:
     generation_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Answer:
     """A good answer: its pictures in order, and what it says of their making."""
 

@@ -7,10 +7,10 @@ the check of what comes back and all that is shown.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from app_server.extension_api.values import frozen
 from extensions.image_generation.backends.capabilities import Api
 
 
@@ -29,7 +29,7 @@ class FailureKind(StrEnum):
     SAVE_FAILED = "saveFailed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class UsageLimit:
     """The limit that was reached, where the backend names it."""
 
@@ -57,7 +57,7 @@ class BackendFailure(Exception):
         self.retry_after_ms, self.request_id, self.limit = retry_after_ms, request_id, limit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class InputPicture:
     """A picture to start from."""
 
@@ -78,7 +78,7 @@ class InputPicture:
         return f"InputPicture({self.mime}, {len(self.data)} bytes)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Gif:
     """A looping animation; None: the backend's default."""
 
@@ -86,7 +86,7 @@ class Gif:
     frame_duration_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ImageRequest:
     """What to make. With `pictures` it is an edit of them, in this order."""
 
@@ -106,7 +106,7 @@ class ImageRequest:
     """Names the call to the service, the same for every attempt: what was paid once is not paid twice."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ResultPicture:
     """One picture as received: nobody has looked at the bytes yet."""
 
@@ -118,7 +118,7 @@ class ResultPicture:
         return f"ResultPicture({len(self.data)} bytes)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ImageResult:
     """What was made, in the order of the answer; a picture that cannot be read is a failure in its place.
 

@@ -8,9 +8,10 @@ models; what is known of no model is left to the backend to judge. Names are mat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
+
+from app_server.extension_api.values import frozen
 
 AUTO: Final = "auto"
 BACKGROUNDS: Final = (AUTO, "opaque", "transparent")
@@ -22,7 +23,7 @@ MAX_PARTIAL_IMAGES: Final = 3
 _MIB: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SizeRange:
     """Sizes that follow rules; `examples` are some that do."""
 
@@ -53,7 +54,7 @@ class SizeRange:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SizeList:
     """Sizes that are listed."""
 
@@ -74,7 +75,7 @@ class SizeList:
         return f"{width}x{height}" in self.sizes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ImageModel:
     """What a model takes. The word `auto` is always taken; `says_auto` tells whether it may be sent."""
 
@@ -140,7 +141,7 @@ MODELS: Final[tuple[ImageModel, ...]] = (
 """The last row is for all that is not known: a deployment's own name, a model of another maker."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Api:
     """What a way of asking can carry."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
 from urllib.parse import urljoin, urlsplit
@@ -21,6 +21,7 @@ import anyio
 import anyio.to_thread
 
 from app_server.extension_api import Clock, Form, Http, HttpAnswer, HttpFailure, ImagesEndpoint, Log
+from app_server.extension_api.values import frozen
 from extensions.image_generation.backends.answers import Answer, Link, read_answer
 from extensions.image_generation.backends.base import (
     BackendFailure,
@@ -55,7 +56,7 @@ class Reach(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Tools:
     """What the backend works with."""
 

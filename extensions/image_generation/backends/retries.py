@@ -12,9 +12,9 @@ Retries are counted by `request_max_retries`, the fresh login apart; no pause ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from app_server.extension_api.values import frozen
 from extensions.image_generation.backends.base import BackendFailure, FailureKind
 
 FIRST_BACKOFF_S: Final = 0.2
@@ -22,7 +22,7 @@ MAX_BACKOFF_S: Final = 10.0
 JITTER_SHARE: Final = 0.25
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Progress:
     """How far a call has come."""
 
@@ -30,7 +30,7 @@ class Progress:
     refreshed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Again:
     """Try again after a pause, with a fresh login first if `refresh`."""
 
@@ -39,7 +39,7 @@ class Again:
     refresh: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Limits:
     """What bounds the attempts of one call."""
 

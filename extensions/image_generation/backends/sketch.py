@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from dataclasses import dataclass
 from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
+from app_server.extension_api.values import frozen
 from extensions.image_generation.backends.subjects import draw_subject
 from extensions.image_generation.backends.words import (
     DESERT,
@@ -35,7 +35,7 @@ LABEL: Final = "offline sketch"
 STRIP: Final = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Palette:
     """The colours of one scene; `accent` is what the prompt asked for, or None."""
 
