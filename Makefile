@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test fuzz interop eval lint types check format clean
+.PHONY: help setup demo serve test fuzz interop parity bench bench-peer eval lint types check format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY) ## make .venv with everything in it; again only when pyproject.toml changes
 
@@ -47,8 +47,22 @@ FUZZ_SECONDS ?= 600
 fuzz: $(READY) ## send new bad input for FUZZ_SECONDS (600); what fails is shown with its seed
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest tests/fuzz
 
+unexport SOAK_SECONDS
+SOAK_SECONDS ?= 1800
+soak: $(READY) ## a mixed load on real servers for SOAK_SECONDS (1800); fails when memory, files, tasks or threads grow
+	@SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m tests.soak
+
 interop: $(READY) ## run real clients against the server; needs the conformance kit: INTEROP="--only tui"
 	@$(BIN)/python -m tests.interop.run $(INTEROP)
+
+parity: $(READY) ## hold the server against the recorded reference; needs the kit: PARITY="--scenario handshake"
+	@$(BIN)/python -m tests.parity.compared $(PARITY)
+
+bench: $(READY) ## measure speed and memory of this server, two minutes: BENCH="--rows P8,P10"
+	@$(BIN)/python -m benchmarks --json build/bench.json $(BENCH)
+
+bench-peer: $(READY) ## the same beside the reference server, in turn, a quarter of an hour; gets it once, from the kit or npm
+	@$(BIN)/python -m benchmarks --peer --json build/bench-peer.json $(BENCH)
 
 eval: $(READY) ## compare both picture tools at a real provider; needs OPENAI_API_KEY and costs money: EVAL="--help"
 	@$(BIN)/python -m tests.evals.image_paths $(EVAL)
@@ -68,4 +82,4 @@ format: $(READY) ## rewrite the code in the house format
 
 clean: ## remove .venv, builds and caches; the pictures in .demo stay
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	@find app_server extensions features tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find app_server extensions features benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,10 +11,12 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from app_server.clock import Clock, SystemClock
@@ -22,7 +24,7 @@ from app_server.config.home import resolve_home
 from app_server.config.layers import LoadedConfig, load_config
 from app_server.errors import AppServerError, ConfigurationError, InternalError, InvalidRequest
 from app_server.observability.logging import get_logger
-from app_server.platform_facts import platform_os, user_agent
+from app_server.platform_facts import server_facts
 from app_server.protocol.handshake import NoHandshake, read_handshake
 from app_server.protocol.jsonrpc import MISSING
 from app_server.rpc.connection import Connection, Core
@@ -36,6 +38,21 @@ if TYPE_CHECKING:
     from app_server.methods.services import Services
     from app_server.transport.http import HttpReply, HttpRequest
     from app_server.wiring import Wiring
+
+
+_MOMENT_S = 0.1
+"""For the requests that come with the handshake: they are served before anything else is loaded."""
+_REST = (
+    "httpx",
+    "app_server.methods.turn",
+    "app_server.methods.thread_pages",
+    "app_server.methods.model",
+    "app_server.methods.account",
+    "app_server.providers.responses_api",
+    "app_server.turns.conversation",
+    "app_server.turns.engine",
+    "app_server.turns.sampling",
+)
 
 
 @frozen
@@ -67,6 +84,7 @@ class App:
         self.draining = False
         self._wiring: Wiring | None = None
         self._building = anyio.Lock()
+        self._built = anyio.Event()
         self._tasks: TaskGroup | None = None
 
     def load_config(self, cwd: Path) -> LoadedConfig:
@@ -93,9 +111,9 @@ class App:
                         await self._wiring.aclose()
                 tasks.cancel_scope.cancel()
 
-    async def serve(self, stream: MessageStream) -> None:
-        """Serve one client until its stream ends."""
-        await Connection(stream, self).run()
+    async def serve(self, stream: MessageStream, *, greeted: bool = False) -> None:
+        """Serve one client until its stream ends. `greeted`: its first frame, `initialize`, has its answer already."""
+        await Connection(stream, self, greeted=greeted).run()
 
     async def picture(self, request: HttpRequest) -> HttpReply:
         """The HTTP route `/images/`: a picture for a signed address."""
@@ -116,12 +134,7 @@ class App:
         session.opted_out = told.opted_out
         session.extensions = told.extensions
         session.initialized = True
-        return {
-            "userAgent": user_agent(session.client_name, session.client_version, self.options.env),
-            "codexHome": str(self.home),
-            "platformFamily": "windows" if os.name == "nt" else "unix",
-            "platformOs": platform_os(),
-        }
+        return server_facts(session.client_name, session.client_version, str(self.home), self.options.env)
 
     async def core(self) -> Core[Services]:
         """Everything that is loaded after the first answer."""
@@ -135,7 +148,17 @@ class App:
                     if self._tasks is None:
                         raise RuntimeError("App.serve needs `async with app.running()` around it")
                     self._wiring = await self._build(self._tasks)
+                    self._built.set()
         return self._wiring
+
+    async def warm_up(self) -> None:
+        """Once the server is built and its client has first answers: load in a thread what a first turn will need.
+
+        For whoever owns the process and has time; without it the first turn loads it.
+        """
+        await self._built.wait()
+        await anyio.sleep(_MOMENT_S)
+        await anyio.to_thread.run_sync(load_rest)
 
     async def _build(self, tasks: TaskGroup) -> Wiring:
         try:
@@ -161,6 +184,12 @@ class App:
             self.hub.notify(connection, "warning", {"threadId": None, "message": message})
         if (account := wiring.account()) is not None:
             self.hub.notify(connection, "account/updated", account)
+
+
+def load_rest() -> None:
+    """Import what is needed by nearly every client a little later, and by none at once."""
+    for name in _REST:
+        import_module(name)
 
 
 def check_one_parent_folder() -> None:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from app_server.commands import demo_options, doctor_options, exec_options
 from app_server.commands.listener_options import VALUE_OPTIONS, add_listener_options
-from app_server.errors import AppServerError, first_cause
+from app_server.errors import EXIT_CONFIGURATION, AppServerError, first_cause
 
-EXIT_CONFIGURATION = 2
+if TYPE_CHECKING:
+    from app_server.first_answer import Opening
+
 _EPILOG = """\
 exit status: 0 ended as asked, 1 the command failed, 2 a setting or file is wrong (said on stderr), 130 interrupted
 
@@ -88,8 +91,8 @@ def _add_common(parser: argparse.ArgumentParser, *, default: object) -> None:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit status."""
+def main(argv: Sequence[str] | None = None, opening: Opening | None = None) -> int:
+    """Run a command; returns its exit status. `opening` was read from stdin before, for a server to go on with."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "--version" in arguments or "-V" in arguments:
         from app_server.platform_facts import version_line
@@ -99,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parsed = parse(arguments)
     try:
         try:
-            return run(parsed)
+            return run(parsed, opening)
         except BaseExceptionGroup as group:  # what failed inside a task group is a plain error for the person
             raise first_cause(group) from None
     except AppServerError as error:
@@ -145,7 +148,7 @@ def _known_command_first(arguments: Sequence[str]) -> tuple[list[str], list[str]
     return [], list(arguments)
 
 
-def run(parsed: argparse.Namespace) -> int:
+def run(parsed: argparse.Namespace, opening: Opening | None = None) -> int:
     """Call the command."""
     match parsed.command:
         case "features" | "extensions":
@@ -171,4 +174,4 @@ def run(parsed: argparse.Namespace) -> int:
         case _:
             from app_server.commands import serve
 
-            return serve.run(parsed)
+            return serve.run(parsed, opening)

@@ -21,6 +21,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+EXIT_CONFIGURATION = 2
+"""Status of a process that ends because a setting or a file is wrong."""
+
 
 class AppServerError(Exception):
     """Root of the tree: raised on purpose, with a message that a person can act on."""

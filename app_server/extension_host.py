@@ -10,14 +10,17 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from app_server.extension_api.extension import Contributions, Extension, ExtensionRegistry, ExtensionState
-from app_server.extension_api.services import ExtensionServices
-from app_server.extension_api.tools import ToolExecutor, ToolName
 from app_server.observability.logging import get_logger
 from app_server.values import frozen
-from features.resolution import FeatureSet
-from features.spec import FeatureSpec
+
+if TYPE_CHECKING:
+    from app_server.extension_api.services import ExtensionServices
+    from app_server.extension_api.tools import ToolExecutor, ToolName
+    from features.resolution import FeatureSet
+    from features.spec import FeatureSpec
 
 ENTRY_POINTS = "app_server.extensions"
 BUILT_IN = "built-in"

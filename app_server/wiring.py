@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
-from anyio.abc import TaskGroup
 
 from app_server.auth.browser_login import BrowserLogins
 from app_server.auth.manager import AuthManager
 from app_server.auth.refresh import LoginRefresher
-from app_server.config.schema import ImageGenerationConfig
 from app_server.errors import ConfigurationError, MissingCredentials
-from app_server.extension_api.extension import ExtensionRegistry
 from app_server.extension_api.scopes import AuthSnapshot, ProviderFacts, TurnScope
 from app_server.extension_api.services import ExtensionServices, ImagesEndpoint, ImageSettings
 from app_server.extension_host import ExtensionHost, discover, feature_specs
@@ -27,8 +24,6 @@ from app_server.hooks.config import read_hooks
 from app_server.hooks.tool_hooks import HookSetup
 from app_server.ids import parse_uuid, uuid7
 from app_server.methods import load_registry
-from app_server.methods.account import account_updated
-from app_server.methods.account_more import login_ended
 from app_server.methods.services import Services
 from app_server.net import Net
 from app_server.observability.logging import get_logger
@@ -45,7 +40,6 @@ from app_server.providers.limits import LastLimits
 from app_server.providers.registry import ProviderRegistry, ProviderWiring
 from app_server.rpc.connection import Core
 from app_server.rpc.dispatch import Dispatcher
-from app_server.storage.base import Storage
 from app_server.storage.registry import open_storage
 from app_server.threads.live_thread import ThreadDeps
 from app_server.threads.manager import ThreadManager
@@ -57,7 +51,12 @@ from features.resolution import FeatureError, FeatureSet
 from features.runtime import RuntimeFeatures
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
     from app_server.bootstrap import App
+    from app_server.config.schema import ImageGenerationConfig
+    from app_server.extension_api.extension import ExtensionRegistry
+    from app_server.storage.base import Storage
 
 
 class Wiring:
@@ -70,6 +69,7 @@ class Wiring:
         self.logins = BrowserLogins(self.auth, self.net, app.clock, app.options.env, tasks, self._login_ended)
         self.limits = LastLimits()
         self.extension_warnings: list[str] = []
+        storage.notices.tell = self._extension_warning  # of a database that was made anew
         self._built = False
         found = discover(app.options.extensions)
         try:
@@ -233,9 +233,15 @@ class Wiring:
     def account(self) -> Mapping[str, Any] | None:
         """What a new client is told of a ChatGPT login; None without one."""
         auth = self.auth.snapshot()
-        return account_updated(auth.mode, auth.plan) if auth.is_chatgpt else None
+        if not auth.is_chatgpt:
+            return None
+        from app_server.methods.account import account_updated  # a family is loaded when it is needed
+
+        return account_updated(auth.mode, auth.plan)
 
     def _login_ended(self, login_id: str, why: str | None) -> None:
+        from app_server.methods.account_more import login_ended
+
         login_ended(self.core.services, login_id, why)
 
     def _extension_warning(self, message: str) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from app_server.config.schema import ProviderConfig
 from app_server.errors import ConfigurationError
 from app_server.values import field, frozen
+
+if TYPE_CHECKING:
+    from app_server.config.schema import ProviderConfig
 
 
 class AuthMode(StrEnum):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
@@ -26,12 +26,13 @@ from app_server.auth.authorization import (
     exchange_code,
     issuer_of,
 )
-from app_server.auth.callback_page import page, read_target
-from app_server.auth.manager import AuthManager
-from app_server.clock import Clock
 from app_server.errors import AppServerError, InternalError
 from app_server.ids import uuid7
 from app_server.observability.logging import get_logger
+
+if TYPE_CHECKING:
+    from app_server.auth.manager import AuthManager
+    from app_server.clock import Clock
 
 PORT: Final = 1455
 PORT_VARIABLE: Final = "APP_SERVER_LOGIN_PORT"
@@ -146,6 +147,8 @@ class BrowserLogins:
         await listener.serve(lambda stream: self._serve(stream, login))
 
     async def _serve(self, stream: SocketStream, login: PendingLogin) -> None:
+        from app_server.auth.callback_page import page, read_target  # for the few who log in so
+
         async with stream:
             with anyio.move_on_after(_CONNECTION_TIMEOUT_S):
                 try:

@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.to_thread
 
 from app_server.auth.listener_tokens import NO_TOKEN, ListenerTokens, NoTokens, bearer_token
-from app_server.clock import Clock
 from app_server.errors import ConfigurationError
 from app_server.observability.logging import get_logger
-from app_server.transport.http import Visitor
+
+if TYPE_CHECKING:
+    from app_server.clock import Clock
+    from app_server.transport.http import Visitor
 
 log = get_logger("listener")
 POLL_S: Final = 2.0

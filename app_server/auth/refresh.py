@@ -12,19 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
-from pydantic import ValidationError
 
-from app_server.auth.manager import AuthManager, HeldTokens, ProviderLogin
 from app_server.auth.renewal import TokenHttp, renew_stored
-from app_server.clock import Clock
-from app_server.config.schema import ProviderConfig
 from app_server.errors import AppServerError
 from app_server.observability.logging import get_logger
-from app_server.protocol.account import ChatgptAuthTokensRefreshParams, ChatgptAuthTokensRefreshResponse
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from app_server.auth.manager import AuthManager, HeldTokens, ProviderLogin
+    from app_server.clock import Clock
+    from app_server.config.schema import ProviderConfig
+    from app_server.protocol.account import ChatgptAuthTokensRefreshResponse
 
 REFRESH_METHOD: Final = "account/chatgptAuthTokens/refresh"
 ASK_TIMEOUT_S: Final = 10.0
@@ -130,6 +131,10 @@ class LoginRefresher:
         """The keeper alone while it is connected, else every client in turn; the first that has tokens counts."""
         clients = self._clients()
         asked = [client for client in clients if client is held.keeper] or clients
+        from pydantic import ValidationError  # models are slow to load, and few logins ever need these
+
+        from app_server.protocol.account import ChatgptAuthTokensRefreshParams, ChatgptAuthTokensRefreshResponse
+
         params = ChatgptAuthTokensRefreshParams(reason="unauthorized", previous_account_id=held.account_id).wire()
         with anyio.move_on_after(self._ask_timeout_s):
             for client in asked:

@@ -10,19 +10,21 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 import anyio.to_thread
 import orjson
 
 from app_server.auth.store import StoredTokens, read_auth
-from app_server.clock import Clock
 from app_server.config.atomic import write_atomically
 from app_server.errors import AppServerError
 from app_server.extension_api.services import HttpAnswer, HttpFailure
 from app_server.observability.logging import get_logger
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from app_server.clock import Clock
 
 REFRESH_URL: Final = "https://auth.openai.com/oauth/token"
 REFRESH_URL_VARIABLE: Final = "CODEX_REFRESH_TOKEN_URL_OVERRIDE"

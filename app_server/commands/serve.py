@@ -8,6 +8,7 @@ are killed and sockets removed.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -21,9 +22,13 @@ from app_server import child_groups
 from app_server.bootstrap import App, Options
 from app_server.clock import SystemClock
 from app_server.commands.listener_options import ListenerOptions, listener_options
+from app_server.errors import EXIT_CONFIGURATION, ConfigurationError, as_rpc_error
+from app_server.first_answer import Opening
 from app_server.observability.logging import configure_logging, level_from_environment
+from app_server.protocol.jsonrpc import Request, encode_error, parse_frame
 from app_server.transport.address import ListenAddress, control_socket, listen_banner
-from app_server.transport.stdio import StdioStream, claim_stdio
+from app_server.transport.base import MAX_FRAME_BYTES
+from app_server.transport.stdio import CHUNK_BYTES, LineSplitter, StdioStream, claim_stdio
 
 Sockets = list[tuple[Path, os.stat_result]]
 """The unix sockets that are ours while the server listens, and what their files are."""
@@ -34,28 +39,65 @@ def options_from(parsed: argparse.Namespace) -> Options:
     return Options(overrides=parsed.overrides, enable=parsed.enable, disable=parsed.disable)
 
 
-def run(parsed: argparse.Namespace) -> int:
-    """Serve; returns the exit status."""
+def run(parsed: argparse.Namespace, opening: Opening | None = None) -> int:
+    """Serve; returns the exit status. `opening`: what was read from stdin before, and whether it has an answer."""
     configure_logging(level_from_environment(os.environ))
     options = listener_options(parsed, SystemClock())
-    app = App(options_from(parsed))
-    anyio.run(_serve, app, options)
+    try:
+        app = App(options_from(parsed))
+    except ConfigurationError as error:
+        if opening is None or not opening.answered:
+            raise
+        sys.stderr.write(f"app-server: {error.message}\n")
+        refuse_all(opening.received, error)
+        return EXIT_CONFIGURATION
+    anyio.run(_serve, app, options, opening)
     return 0
 
 
-async def _serve(app: App, options: ListenerOptions) -> None:
+def refuse_all(received: bytes, error: ConfigurationError) -> None:
+    """Answer every request on stdin with the reason why there is no server; `initialize`, the first, has an answer."""
+    lines, wire = LineSplitter(MAX_FRAME_BYTES), as_rpc_error(error)
+    frames = lines.feed(received)[1:]
+    with suppress(OSError):
+        while True:
+            for request in [parse_frame(frame) for frame in frames if isinstance(frame, bytes)]:
+                if isinstance(request, Request):
+                    _write_whole(encode_error(request.id, wire.wire_code, wire.message, wire.data) + b"\n")
+            if not received:
+                return
+            received = os.read(0, CHUNK_BYTES)
+            frames = lines.feed(received) if received else lines.finish()
+
+
+def _write_whole(data: bytes) -> None:
+    while data:
+        data = data[os.write(1, data) :]
+
+
+async def _serve(app: App, options: ListenerOptions, opening: Opening | None) -> None:
     sockets: Sockets = []
     async with anyio.create_task_group() as watch:  # around everything: it still hears a signal while the rest ends
         async with app.running(), anyio.create_task_group() as tasks:
             watch.start_soon(_end_on_signal, tasks.cancel_scope, sockets)
+            tasks.start_soon(_settle, app)
             if options.addresses[0].scheme == "stdio":
-                await app.serve(StdioStream(*claim_stdio()))
+                first = opening or Opening(b"", False)
+                stream = StdioStream(*claim_stdio(), received=first.received)
+                await app.serve(stream, greeted=first.answered)
                 tasks.cancel_scope.cancel()
             else:
                 if options.gate is not None:
                     tasks.start_soon(options.gate.run)
                 await _listen(app, options, sockets)
         watch.cancel_scope.cancel()
+
+
+async def _settle(app: App) -> None:
+    """Load what the first turn needs while nobody waits for it; then what is there is no garbage and never will be."""
+    await app.warm_up()
+    gc.freeze()
+    gc.enable()
 
 
 async def _listen(app: App, options: ListenerOptions, sockets: Sockets) -> None:
@@ -73,7 +115,7 @@ async def _listen(app: App, options: ListenerOptions, sockets: Sockets) -> None:
 
 
 def _listener(app: App, address: ListenAddress, options: ListenerOptions) -> AbstractAsyncContextManager[ListenAddress]:
-    from app_server.protocol.image import PICTURE_ROUTE  # slow to load, and of no use to a client on stdin
+    from app_server.pictures.links import PICTURE_ROUTE  # slow to load, and of no use to a client on stdin
     from app_server.transport.unix import serve_unix
     from app_server.transport.websocket import serve_websocket
 

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app_server.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 HOME_VARIABLES = ("APP_SERVER_HOME", "CODEX_HOME")
 DEFAULT_FOLDER = ".app-server"
+
+
+def home_text(env: Mapping[str, str]) -> str | None:
+    """The same as `str(locate_home(env)[0])`, for the first answer, which has no time for pathlib.
+
+    None: this place is not plain enough, ask `locate_home`. Paths with slashes alone.
+    """
+    user = env.get("HOME", "")
+    named = next((value for variable in HOME_VARIABLES if (value := env.get(variable, "").strip())), None)
+    if (named is None or named.startswith("~")) and not user.startswith("/"):
+        return None
+    if named is None:
+        named = f"{user}/{DEFAULT_FOLDER}"
+    elif named == "~" or named.startswith("~/"):
+        named = f"{user}/{named[2:]}"
+    if os.sep != "/" or named.startswith("//"):
+        return None
+    parts = named if named.startswith("/") else f"{os.getcwd()}/{named}"
+    return "/" + "/".join(part for part in parts.split("/") if part not in ("", "."))
 
 
 def locate_home(env: Mapping[str, str]) -> tuple[Path, str | None]:
@@ -25,6 +47,8 @@ def resolve_home(env: Mapping[str, str]) -> Path:
 
     Raises `ConfigurationError` that says which variable to set.
     """
+    import tempfile  # not needed to locate it, which the first answer waits for
+
     home, variable = locate_home(env)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -39,12 +63,16 @@ def resolve_home(env: Mapping[str, str]) -> Path:
 
 
 def _expanded(value: str, env: Mapping[str, str]) -> Path:
+    from pathlib import Path
+
     if value == "~" or value.startswith(("~/", "~\\")):
         return _user_folder(env) / value[2:]
     return Path(value)
 
 
 def _user_folder(env: Mapping[str, str]) -> Path:
+    from pathlib import Path
+
     if named := env.get("HOME") or env.get("USERPROFILE"):
         return Path(named)
     try:

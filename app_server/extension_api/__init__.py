@@ -1,4 +1,9 @@
-"""THE DOOR: the only thing that extensions import from the server. What is not named here is not theirs to use."""
+"""THE DOOR: the only thing that extensions import from the server. What is not named here is not theirs to use.
+
+The wire's models of items are loaded when somebody asks for one: the server needs this package before it needs them.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from app_server.clock import Clock
 from app_server.errors import MissingCredentials, ToolFailure
@@ -36,7 +41,9 @@ from app_server.extension_api.tools import (
     ToolSpec,
     Visible,
 )
-from app_server.protocol.items import ImageGenerationItem, ImageViewItem
+
+if TYPE_CHECKING:
+    from app_server.protocol.items import ImageGenerationItem, ImageViewItem
 
 __all__ = [
     "AuthSnapshot", "CheckedPicture", "Clock", "Content", "Contributions", "Exposure", "Extension", "ExtensionItem",
@@ -46,3 +53,11 @@ __all__ = [
     "ProviderAccess", "ProviderFacts", "SavedPicture", "TextContent", "ToolCall", "ToolExecutor", "ToolFailure",
     "ToolName", "ToolOutput", "ToolSpec", "TurnScope", "Visible",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("ImageGenerationItem", "ImageViewItem"):
+        from app_server.protocol import items
+
+        return getattr(items, name)
+    raise AttributeError(f"module {__name__} has no attribute {name}")

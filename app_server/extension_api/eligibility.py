@@ -12,8 +12,12 @@ Provider data ∧ auth ∧ model, under the kill switch; asked anew for every re
 
 from __future__ import annotations
 
-from app_server.extension_api.scopes import AuthSnapshot, ProviderFacts, TurnScope
+from typing import TYPE_CHECKING
+
 from app_server.extension_api.tools import Exposure, Hidden, Visible
+
+if TYPE_CHECKING:
+    from app_server.extension_api.scopes import AuthSnapshot, ProviderFacts, TurnScope
 
 
 def picture_eligibility(scope: TurnScope, *, standalone: bool = False) -> Exposure:

@@ -7,11 +7,14 @@ An extension module (built in, or found by the entry-point group `app_server.ext
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-from app_server.extension_api.services import ExtensionServices
-from app_server.extension_api.tools import ToolExecutor, ToolName
 from app_server.values import field, frozen
-from features.spec import FeatureSpec
+
+if TYPE_CHECKING:
+    from app_server.extension_api.services import ExtensionServices
+    from app_server.extension_api.tools import ToolExecutor, ToolName
+    from features.spec import FeatureSpec
 
 
 @frozen

@@ -6,9 +6,12 @@ They are data, taken anew for every turn, so a login, a logout or a feature flag
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app_server.values import frozen
-from features.resolution import FeatureSet
+
+if TYPE_CHECKING:
+    from features.resolution import FeatureSet
 
 
 @frozen

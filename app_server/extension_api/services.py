@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from app_server.clock import Clock
 from app_server.extension_api.scopes import AuthSnapshot, TurnScope
@@ -13,10 +13,12 @@ from app_server.net_answers import Form as Form
 from app_server.net_answers import FormFile as FormFile
 from app_server.net_answers import HttpAnswer as HttpAnswer
 from app_server.net_answers import HttpFailure as HttpFailure
-from app_server.protocol.items import DynamicToolCallItem, ImageGenerationItem, ImageViewItem
 from app_server.values import frozen
 
-ExtensionItem = ImageGenerationItem | ImageViewItem | DynamicToolCallItem
+if TYPE_CHECKING:
+    from app_server.protocol.items import DynamicToolCallItem, ImageGenerationItem, ImageViewItem
+
+ExtensionItem: TypeAlias = "ImageGenerationItem | ImageViewItem | DynamicToolCallItem"
 
 
 class PictureRejected(Exception):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from app_server.extension_api.scopes import TurnScope
 from app_server.values import frozen
 
 if TYPE_CHECKING:  # the services point back at the types of this module
+    from app_server.extension_api.scopes import TurnScope
     from app_server.extension_api.services import Items
 
 

@@ -15,13 +15,15 @@ The last two members stand in `hookSpecificOutput`. Other members of the JSON ha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from app_server.hooks.config import HookCommand, HookEvent
-from app_server.hooks.process import Ran
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from app_server.hooks.process import Ran
 
 MAX_REASON_CHARS: Final = 4000
 _NO_REASON: Final = "the hook gave no reason"

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from app_server.extension_api.tools import ToolName
-from app_server.hooks.config import HookCommand, HookEvent
+if TYPE_CHECKING:
+    from app_server.extension_api.tools import ToolName
+    from app_server.hooks.config import HookCommand, HookEvent
 
 _PLAIN: Final = re.compile(r"[\w.|-]+")
 

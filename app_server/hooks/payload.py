@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from app_server.extension_api.tools import ToolName
 from app_server.hooks.config import HookEvent
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from app_server.extension_api.tools import ToolName
 
 MAX_RESPONSE_BYTES: Final = 4096
 _MIN_BASE64_CHARS: Final = 512

@@ -7,13 +7,11 @@ never stops a tool: clients are warned, and the call goes on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import orjson
 
-from app_server.clock import Clock
-from app_server.extension_api.tools import ToolName
 from app_server.hooks.config import HookCommand, HookEvent, Hooks
 from app_server.hooks.decision import Verdict, judge
 from app_server.hooks.matching import matching
@@ -22,6 +20,10 @@ from app_server.hooks.process import run_command
 from app_server.ids import uuid7
 from app_server.observability.logging import get_logger
 from app_server.values import field, frozen
+
+if TYPE_CHECKING:
+    from app_server.clock import Clock
+    from app_server.extension_api.tools import ToolName
 
 log = get_logger("hooks")
 _WIRE_EVENT: Mapping[HookEvent, str] = {

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import anyio
-
-from app_server.auth.browser_login import BrowserLogins
-from app_server.auth.manager import AuthManager
-from app_server.auth.refresh import LoginRefresher
-from app_server.clock import Clock
-from app_server.config.layers import LoadedConfig
-from app_server.extension_api.extension import ExtensionRegistry
-from app_server.extension_api.services import Pictures
-from app_server.hooks.config import Hooks
-from app_server.pictures.links import PictureLinks
-from app_server.pictures.listing import Gallery
-from app_server.pictures.reading import PictureReader
-from app_server.providers.fetched_catalog import FetchedModels
-from app_server.providers.limits import LastLimits
-from app_server.providers.registry import ProviderRegistry
 from app_server.rpc.context import RequestContext
-from app_server.rpc.hub import Hub
-from app_server.threads.manager import ThreadManager
-from app_server.turns.context import Moment, Settings
 from app_server.values import frozen
-from app_server.workspace.belongings import Workspace
-from features.resolution import FeatureSet
-from features.runtime import RuntimeFeatures
+
+if TYPE_CHECKING:
+    import anyio
+
+    from app_server.auth.browser_login import BrowserLogins
+    from app_server.auth.manager import AuthManager
+    from app_server.auth.refresh import LoginRefresher
+    from app_server.clock import Clock
+    from app_server.config.layers import LoadedConfig
+    from app_server.extension_api.extension import ExtensionRegistry
+    from app_server.extension_api.services import Pictures
+    from app_server.hooks.config import Hooks
+    from app_server.pictures.links import PictureLinks
+    from app_server.pictures.listing import Gallery
+    from app_server.pictures.reading import PictureReader
+    from app_server.providers.fetched_catalog import FetchedModels
+    from app_server.providers.limits import LastLimits
+    from app_server.providers.registry import ProviderRegistry
+    from app_server.rpc.hub import Hub
+    from app_server.threads.manager import ThreadManager
+    from app_server.turns.context import Moment, Settings
+    from app_server.workspace.belongings import Workspace
+    from features.resolution import FeatureSet
+    from features.runtime import RuntimeFeatures
 
 
 @frozen

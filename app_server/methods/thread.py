@@ -22,6 +22,7 @@ from app_server.protocol.thread import (
 )
 from app_server.providers.catalog import default_model
 from app_server.rpc.registry import method
+from app_server.threads.joining import STREAMED, Notification, hide_open, opened
 from app_server.threads.live_thread import LiveThread
 from app_server.threads.manager import check_id, shown_id
 from app_server.threads.missed import check_since, missed
@@ -71,7 +72,7 @@ async def thread_start(ctx: Context, params: ThreadStartParams) -> dict[str, Any
         ephemeral=bool(params.ephemeral),
         meta={"threadSource": params.thread_source, "projectId": params.project_id},
     )
-    services.hub.subscribe(live.thread_id, ctx.connection)
+    follow(ctx, live)
     thread = live.wire()
     ctx.after_reply(lambda: services.hub.broadcast("thread/started", {"thread": thread}))
     return {"thread": thread, **settings_members(settings)}
@@ -81,14 +82,15 @@ async def thread_start(ctx: Context, params: ThreadStartParams) -> dict[str, Any
 async def thread_resume(ctx: Context, params: ThreadResumeParams) -> dict[str, Any]:
     """Bring a thread back, loaded or stored, and subscribe to it.
 
-    Once the records are read nothing waits until the reply and what was missed are sent: so the reply, what was missed
-    and what comes live follow each other without a gap or a double.
+    Once the records are read nothing waits until the reply, what was missed and what is open are sent: so these, and
+    what comes live, follow each other without a gap or a double.
     """
     services = ctx.services
     live, fresh = await services.threads.load(params.thread_id)
     if params.since_seq is not None:
         check_since(params.since_seq, live.last_seq)
         services.hub.unsubscribe(live.thread_id, ctx.connection)  # what comes meanwhile is among the missed
+    comes_new = _join(ctx, live)  # at once: it is not unloaded then
     if fresh:
         cwd = resolve_cwd(params.cwd, services) if params.cwd else Path(live.settings.cwd)
         own = features_of(loaded_config(services, cwd, params.config), LayerOrigin.THREAD) if params.config else {}
@@ -103,10 +105,14 @@ async def thread_resume(ctx: Context, params: ThreadResumeParams) -> dict[str, A
         params_status = {"threadId": live.thread_id, "status": live.status}
         services.hub.broadcast("thread/status/changed", params_status)
     if params.since_seq is not None:
-        ctx.after_reply(lambda: _tell_missed(ctx, told))
-    elif live.usage is not None:
-        ctx.after_reply(lambda: _tell_usage(ctx, live))
-    turns = [] if params.exclude_turns else turn_objects(state, "full")
+        ctx.after_reply(lambda: _tell(ctx, told))
+    elif not params.exclude_turns:
+        ctx.after_reply(lambda: tell_usage(ctx, live))
+    if comes_new or params.since_seq is not None:
+        now_open = opened(live.thread_id, state, live.pieces, lambda item: _knows(item, params, told))
+        ctx.after_reply(lambda: _tell(ctx, now_open))
+    turns = [] if params.exclude_turns else turn_objects(hide_open(state, STREAMED), "full")
+    hide_open(state)
     return {
         "thread": live.wire(turns),
         **settings_members(live.settings),
@@ -126,7 +132,7 @@ async def thread_read(ctx: Context, params: ThreadReadParams) -> dict[str, Any]:
     thread = live.wire() if live is not None else services.threads.wire(row)
     if params.include_turns:
         services.hub.notify(ctx.connection, "deprecationNotice", _READ_NOTICE)
-        thread["turns"] = turn_objects(await services.threads.state(row.thread_id), "full")
+        thread["turns"] = turn_objects(hide_open(await services.threads.state(row.thread_id)), "full")
     return {"thread": thread, "readState": row.meta.get("readState")}
 
 
@@ -146,6 +152,11 @@ async def thread_name_set(ctx: Context, params: ThreadSetNameParams) -> dict[str
 @method("thread/archive", ThreadArchiveParams)
 async def thread_archive(ctx: Context, params: ThreadArchiveParams) -> dict[str, Any]:
     """Take a thread out of the list; a running turn is interrupted first. Pictures stay."""
+    if (await ctx.services.threads.row(params.thread_id)).archived:
+        raise InvalidRequest(
+            f"thread {params.thread_id} is archived already; call thread/unarchive to take it back into the list",
+            data_code="threadArchived",
+        )
     row = await ctx.services.threads.set_archived(params.thread_id, True)
     ctx.after_reply(lambda: ctx.services.hub.broadcast("thread/archived", {"threadId": row.thread_id}))
     return {}
@@ -169,11 +180,14 @@ async def thread_delete(ctx: Context, params: ThreadDeleteParams) -> dict[str, A
 
 @method("thread/unsubscribe", ThreadUnsubscribeParams)
 async def thread_unsubscribe(ctx: Context, params: ThreadUnsubscribeParams) -> dict[str, Any]:
-    """Stop hearing of a thread's turns; the thread goes on."""
+    """Stop hearing of a thread's turns; the thread goes on. An ephemeral one that nobody follows ends with its turn."""
     live = ctx.services.threads.find(params.thread_id)
     if live is None:
         return {"status": "notLoaded"}
     gone = ctx.services.hub.unsubscribe(live.thread_id, ctx.connection)
+    live.followers.discard(ctx.session.connection_id)
+    live.left = gone and not live.followers
+    ctx.after_reply(lambda: ctx.services.threads.unloader.let_leave(live))
     return {"status": "unsubscribed" if gone else "notSubscribed"}
 
 
@@ -204,15 +218,42 @@ def features_of(loaded: LoadedConfig, origin: LayerOrigin) -> dict[str, bool]:
     return {key: value for values in layers for key, value in values.items()}
 
 
-def _tell_missed(ctx: Context, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+def follow(ctx: Context, live: LiveThread) -> None:
+    """Subscribe the client until it unsubscribes or is gone."""
+    _join(ctx, live)
+    ctx.services.hub.subscribe(live.thread_id, ctx.connection)
+
+
+def _join(ctx: Context, live: LiveThread) -> bool:
+    """Count the client among those who follow the thread; whether it did not before."""
+    number, followers = ctx.session.connection_id, live.followers
+    comes_new, live.left = number not in followers, False
+    if comes_new:
+        followers.add(number)
+        ctx.connection.on_close(lambda: followers.discard(number))
+    return comes_new
+
+
+def _knows(item: Mapping[str, Any], params: ThreadResumeParams, told: Sequence[Notification]) -> bool:
+    """Whether a client that resumes has the beginning of an open item: from before, from the reply or the missed.
+
+    Of what is streamed it knows a part at most when it was lost, so that begins anew."""
+    if item["type"] not in STREAMED:
+        return params.since_seq is not None or not params.exclude_turns
+    return any(method == "item/started" and one["item"]["id"] == item["id"] for method, one in told)
+
+
+def _tell(ctx: Context, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     for name, params in told:
         ctx.services.hub.notify(ctx.connection, name, params)
 
 
-def _tell_usage(ctx: Context, live: LiveThread) -> None:
-    usage = dict(live.usage or {})
-    turn_id = usage.pop("turnId", None)
-    params = {"threadId": live.thread_id, "turnId": turn_id, "tokenUsage": usage}
+def tell_usage(ctx: Context, live: LiveThread) -> None:
+    """What the last answer cost, for a client that has the turns from the reply; nothing before there is one."""
+    if live.usage is None:
+        return
+    usage = dict(live.usage)
+    params = {"threadId": live.thread_id, "turnId": usage.pop("turnId"), "tokenUsage": usage}
     ctx.services.hub.notify(ctx.connection, "thread/tokenUsage/updated", params)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from app_server.config.layers import LayerOrigin
 from app_server.errors import InvalidRequest
 from app_server.methods.services import Context
-from app_server.methods.thread import backwards_cursors, features_of, loaded_config, resolve_cwd
+from app_server.methods.thread import backwards_cursors, features_of, follow, loaded_config, resolve_cwd, tell_usage
 from app_server.methods.thread_pages import list_cursor_of
 from app_server.protocol.thread_more import (
     BaseBranchReviewTarget,
@@ -60,8 +60,10 @@ async def thread_fork(ctx: Context, params: ThreadForkParams) -> dict[str, Any]:
         last_turn_id=params.last_turn_id,
         before_turn_id=params.before_turn_id,
     )
-    services.hub.subscribe(live.thread_id, ctx.connection)
+    follow(ctx, live)
     told = live.wire()
+    if not params.exclude_turns:
+        ctx.after_reply(lambda: tell_usage(ctx, live))
     ctx.after_reply(lambda: services.hub.broadcast("thread/started", {"thread": told}))
     forked = await services.threads.state(live.thread_id)
     turns = [] if params.exclude_turns else turn_objects(forked, "full")

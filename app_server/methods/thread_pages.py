@@ -8,6 +8,7 @@ from app_server.methods.services import Context
 from app_server.protocol.thread import ThreadItemsListParams, ThreadListParams, ThreadTurnsListParams
 from app_server.rpc.registry import method
 from app_server.storage.base import ThreadQuery, ThreadRow, ThreadSortKey
+from app_server.threads.joining import hide_open
 from app_server.threads.paging import (
     Anchor,
     Kind,
@@ -63,7 +64,7 @@ async def thread_list(ctx: Context, params: ThreadListParams) -> dict[str, Any]:
 async def thread_turns_list(ctx: Context, params: ThreadTurnsListParams) -> dict[str, Any]:
     """A page of turns, newest first unless asked otherwise."""
     row = await ctx.services.threads.row(params.thread_id)
-    turns = list((await ctx.services.threads.state(row.thread_id)).turns.values())
+    turns = list(hide_open(await ctx.services.threads.state(row.thread_id)).turns.values())
     page = _slice(row, "turns", len(turns), params.cursor, params.limit, params.sort_direction != "asc")
     view = params.items_view or "summary"
     return _reply(page, [turns[ordinal].wire(view) for ordinal in page.ordinals])
@@ -73,7 +74,7 @@ async def thread_turns_list(ctx: Context, params: ThreadTurnsListParams) -> dict
 async def thread_items_list(ctx: Context, params: ThreadItemsListParams) -> dict[str, Any]:
     """A page of items, oldest first unless asked otherwise; of one turn or of all."""
     row = await ctx.services.threads.row(params.thread_id)
-    turns = (await ctx.services.threads.state(row.thread_id)).turns.values()
+    turns = hide_open(await ctx.services.threads.state(row.thread_id)).turns.values()
     entries = item_entries(turn for turn in turns if params.turn_id in (None, turn.turn_id))
     cursor = params.cursor
     anchor = item_anchor(entries, cursor.item_id) if cursor is not None and not isinstance(cursor, str) else None

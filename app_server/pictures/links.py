@@ -12,21 +12,24 @@ import os
 import re
 import secrets
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
 import anyio.to_thread
 
-from app_server.clock import Clock
 from app_server.extension_api.services import PictureRejected, Pictures
 from app_server.pictures.files import give_name
-from app_server.protocol.image import PICTURE_ROUTE
 from app_server.storage.base import BlobStore, StorageError
 from app_server.transport.http import HttpReply, HttpRequest
+
+if TYPE_CHECKING:
+    from app_server.clock import Clock
 
 KEY_FILE: Final = "picture_links.key"
 KEY_BYTES: Final = 32
 DEFAULT_LIFE_S: Final = 600
+PICTURE_ROUTE: Final = "/images/"
+"""In front of the sha256 in an address of a picture."""
 _PATH = re.compile(re.escape(PICTURE_ROUTE) + r"([0-9a-f]{64})")
 _EXPIRES = re.compile(r"[0-9]{1,12}", re.ASCII)
 

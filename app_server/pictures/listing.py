@@ -7,11 +7,13 @@ the log. `methods/image.py` and the daily sweep call it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from app_server.extension_api.tools import PictureRef
 from app_server.storage import records as kinds
 from app_server.storage.base import BlobStore, PictureQuery, PictureRow, Record, ThreadLog
+
+if TYPE_CHECKING:
+    from app_server.extension_api.tools import PictureRef
 
 Note = Callable[[str, Record], Awaitable[None]]
 """Appends a record to a thread, loaded or not. Raises AppServerError when somebody else writes the thread."""

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import base64
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
 from app_server.extension_api.services import PictureRejected, Pictures
-from app_server.extension_api.tools import PictureRef
 from app_server.observability.logging import get_logger
 from app_server.pictures.scale_prompt import DetailLimits, NotScalable, Size, fitted_size, limits_of, scaled_copy
+
+if TYPE_CHECKING:
+    from app_server.extension_api.tools import PictureRef
 
 CACHE_BYTES = 64 * 1024 * 1024
 log = get_logger("pictures")

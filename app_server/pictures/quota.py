@@ -9,14 +9,16 @@ The sweep runs as a task of the server; `wiring` starts it.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from app_server.clock import Clock
 from app_server.errors import AppServerError
 from app_server.observability.logging import get_logger
-from app_server.pictures.listing import Gallery
+
+if TYPE_CHECKING:
+    from app_server.clock import Clock
+    from app_server.pictures.listing import Gallery
 
 MIB: Final = 1024 * 1024
 DAY_S: Final = 24 * 60 * 60

@@ -6,14 +6,16 @@ What is read piece by piece is kept between the pieces, a few pictures at most, 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
-from app_server.extension_api.services import Pictures
-from app_server.extension_api.tools import PictureRef
 from app_server.pictures.scale import within_edge
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from app_server.extension_api.services import Pictures
+    from app_server.extension_api.tools import PictureRef
 
 KEPT_BYTES: Final = 96 * 1024 * 1024
 

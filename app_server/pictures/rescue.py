@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio.to_thread
 
@@ -19,9 +19,11 @@ from app_server.extension_api.services import CheckedPicture, PictureRejected
 from app_server.observability.logging import get_logger
 from app_server.pictures.check import PictureLimits, check_picture
 from app_server.pictures.files import TEMPORARY, picture_name
-from app_server.pictures.store import Saving
 from app_server.storage.base import BlobStore, PictureQuery, StorageError, ThreadLog
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from app_server.pictures.store import Saving
 
 log = get_logger("pictures")
 DAY_MS: Final = 24 * 60 * 60 * 1000

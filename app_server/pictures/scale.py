@@ -10,11 +10,12 @@ import io
 from typing import TYPE_CHECKING, Final
 
 from app_server.extension_api.services import PictureRejected
-from app_server.extension_api.tools import PictureRef
 from app_server.pictures.scale_prompt import DetailLimits, NotScalable, scaled_copy
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from app_server.extension_api.tools import PictureRef
 
 EDGES_PX: Final = (320, 256, 192, 128, 96, 64, 32)
 """Longest edges that are tried, the largest first, until the copy fits."""

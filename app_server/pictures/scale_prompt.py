@@ -17,8 +17,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from fractions import Fraction
-from math import ceil, isqrt
+from math import isqrt
 from typing import TYPE_CHECKING, Final
 
 from app_server.extension_api.services import PictureRejected
@@ -67,7 +66,7 @@ def fitted_size(size: Size, limits: DetailLimits) -> Size:
     """
     width, height = size
     if max(size) > limits.edge_px:
-        width, height = _scaled((width, height), Fraction(limits.edge_px, max(size)))
+        width, height = _scaled((width, height), limits.edge_px, max(size))
     if _patches(width) * _patches(height) <= limits.patches:
         return width, height
     columns, rows = isqrt(limits.patches * width // height), isqrt(limits.patches * height // width)
@@ -75,16 +74,18 @@ def fitted_size(size: Size, limits: DetailLimits) -> Size:
         columns, rows = limits.patches, 1
     elif not columns:
         columns, rows = 1, limits.patches
-    tighter = min(Fraction(columns * PATCH_PX, width), Fraction(rows * PATCH_PX, height))
-    return _scaled((width, height), tighter)
+    if columns * height <= rows * width:
+        return _scaled((width, height), columns * PATCH_PX, width)
+    return _scaled((width, height), rows * PATCH_PX, height)
 
 
 def _patches(edge_px: int) -> int:
     return -(-edge_px // PATCH_PX)
 
 
-def _scaled(size: Size, factor: Fraction) -> Size:
-    return ceil(size[0] * factor), ceil(size[1] * factor)
+def _scaled(size: Size, times: int, divided_by: int) -> Size:
+    """Both edges, exact and rounded up: whole numbers, because a float would be a pixel off at times."""
+    return -(-size[0] * times // divided_by), -(-size[1] * times // divided_by)
 
 
 def scaled_copy(data: bytes, limits: DetailLimits) -> tuple[str, bytes]:

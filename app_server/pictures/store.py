@@ -13,20 +13,22 @@ import base64
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 import anyio.to_thread
 
 from app_server.clock import Clock, SystemClock
 from app_server.extension_api.services import CheckedPicture, PictureRejected, SavedPicture
-from app_server.extension_api.tools import PictureRef
 from app_server.pictures.check import PictureLimits, check_picture
 from app_server.pictures.files import picture_name, write_new
 from app_server.pictures.quota import over_quota
 from app_server.pictures.scale import thumbnail_url
 from app_server.storage.base import BlobStore, StorageError
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from app_server.extension_api.tools import PictureRef
 
 FOLDER: Final = "generated_images"
 DECODERS: Final = 2

@@ -270,6 +270,55 @@ class GetAccountRateLimitsResponse(WireModel):
     rate_limits_by_limit_id: dict[str, RateLimitSnapshot] | None = None
 
 
+class GetAccountTokenUsageParams(NoParams):
+    """`thread_id`: that thread's usage in place of the account's."""
+
+    thread_id: str | None = None
+
+
+class AccountTokenUsageSummary(WireModel):
+    lifetime_tokens: Int | None = None
+    peak_daily_tokens: Int | None = None
+    longest_running_turn_sec: Int | None = None
+    current_streak_days: Int | None = None
+    longest_streak_days: Int | None = None
+
+
+class AccountTokenUsageDailyBucket(WireModel):
+    start_date: str
+    tokens: Int
+
+
+class ThreadUsageBreakdownGroup(WireModel):
+    model: str | None = None
+    reasoning_effort: str | None = None
+    speed: str | None = None
+    estimated_usage_credits_micros: Int
+    net_new_input_tokens: Int | None = None
+    cached_input_tokens: Int | None = None
+    input_tokens: Int | None = None
+    output_tokens: Int | None = None
+    total_tokens: Int | None = None
+
+
+class ThreadUsage(WireModel):
+    """What a thread has cost by the backend's estimate."""
+
+    thread_id: str
+    estimated_usage_credits_micros: Int
+    estimated_usage_usd_micros: Int | None = None
+    native_usage_usd_micros: Int | None = None
+    groups: tuple[ThreadUsageBreakdownGroup, ...]
+
+
+class GetAccountTokenUsageResponse(WireModel):
+    """The account's usage, or an empty summary and that of the thread which was asked for."""
+
+    summary: AccountTokenUsageSummary
+    daily_usage_buckets: tuple[AccountTokenUsageDailyBucket, ...] | None = None
+    thread_usage: ThreadUsage | None = None
+
+
 class AccountRateLimitsUpdatedNotification(WireModel):
     """`account/rateLimits/updated`: after every upstream response, behind `thread/tokenUsage/updated`."""
 

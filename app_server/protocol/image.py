@@ -14,8 +14,6 @@ DEFAULT_CHUNK_BYTES: Final = 256 * 1024
 MAX_CHUNK_BYTES: Final = 4 * 1024 * 1024
 MAX_EDGE_PX: Final = 16_384
 MAX_LIFE_S: Final = 3600
-PICTURE_ROUTE: Final = "/images/"
-"""In front of the sha256 in an address of a picture."""
 
 Sha256 = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{64}$")]
 """64 lowercase hexadecimal digits: nothing else ever reaches the store."""

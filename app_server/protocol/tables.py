@@ -49,7 +49,7 @@ from app_server.protocol.thread_events import (
     ThreadTokenUsageUpdatedNotification,
     ThreadUnarchivedNotification,
 )
-from app_server.protocol.turn import TurnCompletedNotification, TurnStartedNotification
+from app_server.protocol.turn_data import TurnCompletedNotification, TurnStartedNotification
 from app_server.protocol.turn_error import ErrorNotification
 
 NOTIFICATIONS: Final[Mapping[str, type[WireModel]]] = MappingProxyType(

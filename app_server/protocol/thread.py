@@ -1,111 +1,24 @@
-"""Owns the thread/* methods: their params and replies.
-
-Thread objects (`thread_data.py`) and notifications (`thread_events.py`) can be imported from here too.
-"""
+"""Owns the params of thread/*. The thread object is in `thread_data.py`, replies are in `thread_replies.py`."""
 
 from typing import Literal
 
-from app_server.protocol.approvals import (
-    ActivePermissionProfile,
-    ApprovalsReviewer,
-    AskForApproval,
-    SandboxMode,
-    SandboxPolicy,
-)
-from app_server.protocol.base import Bool, Flag, JsonObject, JsonObjects, Params, Seq, SparseModel, UInt32, WireModel
-from app_server.protocol.items import ThreadItemEntry
-from app_server.protocol.paging import Page, PageParams, ReversiblePage, SortDirection
-from app_server.protocol.settings import CollaborationMode, MultiAgentMode, Personality, ReasoningEffort
-from app_server.protocol.thread_data import (
-    ActiveThreadStatus,
-    GitInfo,
-    IdleThreadStatus,
-    NotLoadedThreadStatus,
-    SessionSource,
-    SystemErrorThreadStatus,
-    Thread,
-    ThreadEnvironment,
+from app_server.protocol.approvals import ApprovalsReviewer, AskForApproval, SandboxMode
+from app_server.protocol.base import Bool, Flag, JsonObject, JsonObjects, Params, Seq, UInt32
+from app_server.protocol.paging import PageParams, SortDirection
+from app_server.protocol.settings import (
+    MultiAgentMode,
+    Personality,
     ThreadHistoryMode,
-    ThreadReadState,
-    ThreadSettings,
-    ThreadStatus,
-    ThreadTokenUsage,
-    TokenUsageBreakdown,
+    TurnEnvironmentParams,
+    TurnItemsView,
 )
-from app_server.protocol.thread_events import (
-    ThreadArchivedNotification,
-    ThreadClosedNotification,
-    ThreadDeletedNotification,
-    ThreadNameUpdatedNotification,
-    ThreadSettingsUpdatedNotification,
-    ThreadStartedNotification,
-    ThreadStatusChangedNotification,
-    ThreadTokenUsageUpdatedNotification,
-    ThreadUnarchivedNotification,
-)
-from app_server.protocol.turn import Turn, TurnEnvironmentParams, TurnItemsView
-
-__all__ = [
-    "ActiveThreadStatus",
-    "GitInfo",
-    "IdleThreadStatus",
-    "ItemThreadItemsListAnchor",
-    "NotLoadedThreadStatus",
-    "SessionSource",
-    "SystemErrorThreadStatus",
-    "Thread",
-    "ThreadArchiveParams",
-    "ThreadArchiveResponse",
-    "ThreadArchivedNotification",
-    "ThreadClosedNotification",
-    "ThreadDeleteParams",
-    "ThreadDeleteResponse",
-    "ThreadDeletedNotification",
-    "ThreadEnvironment",
-    "ThreadHistoryMode",
-    "ThreadItemOutputDeferral",
-    "ThreadItemsListParams",
-    "ThreadItemsListResponse",
-    "ThreadListParams",
-    "ThreadListResponse",
-    "ThreadLoadedListParams",
-    "ThreadLoadedListResponse",
-    "ThreadNameUpdatedNotification",
-    "ThreadOverrides",
-    "ThreadReadParams",
-    "ThreadReadResponse",
-    "ThreadReadState",
-    "ThreadResumeInitialTurnsPageParams",
-    "ThreadResumeParams",
-    "ThreadResumeResponse",
-    "ThreadSetNameParams",
-    "ThreadSetNameResponse",
-    "ThreadSettings",
-    "ThreadSettingsUpdatedNotification",
-    "ThreadSortKey",
-    "ThreadSourceKind",
-    "ThreadStartParams",
-    "ThreadStartResponse",
-    "ThreadStartSource",
-    "ThreadStartedNotification",
-    "ThreadStatus",
-    "ThreadStatusChangedNotification",
-    "ThreadTokenUsage",
-    "ThreadTokenUsageUpdatedNotification",
-    "ThreadTurnsListParams",
-    "ThreadTurnsListResponse",
-    "ThreadUnarchiveParams",
-    "ThreadUnarchiveResponse",
-    "ThreadUnarchivedNotification",
-    "ThreadUnsubscribeParams",
-    "ThreadUnsubscribeResponse",
-    "ThreadUnsubscribeStatus",
-    "TokenUsageBreakdown",
-    "TurnsPage",
-]
 
 ThreadStartSource = Literal["startup", "clear"]
+
+
 ThreadSortKey = Literal["created_at", "updated_at", "recency_at", "section_position"]
+
+
 ThreadSourceKind = Literal[
     "cli",
     "vscode",
@@ -118,7 +31,6 @@ ThreadSourceKind = Literal[
     "subAgentOther",
     "unknown",
 ]
-ThreadUnsubscribeStatus = Literal["notLoaded", "notSubscribed", "unsubscribed"]
 
 
 class ThreadOverrides(Params):
@@ -158,25 +70,6 @@ class ThreadStartParams(ThreadOverrides):
     thread_source: str | None = None
 
 
-class ThreadStartResponse(WireModel):
-    """The thread and the settings in force."""
-
-    thread: Thread
-    model: str
-    model_provider: str
-    service_tier: str | None = None
-    disabled_plugin_ids: tuple[str, ...] = ()
-    cwd: str
-    runtime_workspace_roots: tuple[str, ...] = ()
-    instruction_sources: tuple[str, ...] = ()
-    approval_policy: AskForApproval
-    approvals_reviewer: ApprovalsReviewer
-    sandbox: SandboxPolicy
-    active_permission_profile: ActivePermissionProfile | None = None
-    reasoning_effort: ReasoningEffort | None = None
-    multi_agent_mode: MultiAgentMode = "explicitRequestOnly"
-
-
 class ThreadResumeInitialTurnsPageParams(Params):
     """Which page of turns the reply of thread/resume brings along."""
 
@@ -198,34 +91,12 @@ class ThreadResumeParams(ThreadOverrides):
     """Ours: send again what came after this `seq`, which is that of the last notification that the client saw."""
 
 
-class TurnsPage(ReversiblePage):
-    data: tuple[Turn, ...]
-
-
-class ThreadResumeResponse(ThreadStartResponse, SparseModel):
-    """Like the reply of thread/start; the cursors start a walk back from the newest turn and item."""
-
-    omit_when_none = frozenset({"last_seq"})
-
-    collaboration_mode: CollaborationMode | None = None
-    initial_turns_page: TurnsPage | None = None
-    turns_backwards_cursor: str | None = None
-    items_backwards_cursor: str | None = None
-    last_seq: Seq | None = None
-    """Ours: of the newest record that the reply knows; what comes later is sent live."""
-
-
 class _OneThread(Params):
     thread_id: str
 
 
 class ThreadReadParams(_OneThread):
     include_turns: Flag = False
-
-
-class ThreadReadResponse(WireModel):
-    thread: Thread
-    read_state: ThreadReadState | None = None
 
 
 class ThreadListParams(PageParams):
@@ -250,59 +121,28 @@ class ThreadListParams(PageParams):
     use_state_db_only: Flag = False
 
 
-class ThreadListResponse(ReversiblePage):
-    """`read_states` by thread id; None where no read state is kept."""
-
-    data: tuple[Thread, ...]
-    read_states: dict[str, ThreadReadState] | None = None
-
-
 class ThreadLoadedListParams(PageParams):
     """Without a limit the reply holds all."""
-
-
-class ThreadLoadedListResponse(Page):
-    data: tuple[str, ...]
 
 
 class ThreadUnsubscribeParams(_OneThread):
     """Stop sending this connection the thread's turns and items."""
 
 
-class ThreadUnsubscribeResponse(WireModel):
-    status: ThreadUnsubscribeStatus
-
-
 class ThreadArchiveParams(_OneThread):
     """Interrupts a running turn first."""
-
-
-class ThreadArchiveResponse(WireModel):
-    """Empty."""
 
 
 class ThreadUnarchiveParams(_OneThread):
     """Takes an archived thread back into the list."""
 
 
-class ThreadUnarchiveResponse(WireModel):
-    thread: Thread
-
-
 class ThreadDeleteParams(_OneThread):
     """Removes the thread for good."""
 
 
-class ThreadDeleteResponse(WireModel):
-    """Empty."""
-
-
 class ThreadSetNameParams(_OneThread):
     name: str
-
-
-class ThreadSetNameResponse(WireModel):
-    """Empty."""
 
 
 class ThreadTurnsListParams(PageParams):
@@ -311,10 +151,6 @@ class ThreadTurnsListParams(PageParams):
     thread_id: str
     items_view: TurnItemsView | None = None
     sort_direction: SortDirection | None = None
-
-
-class ThreadTurnsListResponse(ReversiblePage):
-    data: tuple[Turn, ...]
 
 
 class ItemThreadItemsListAnchor(Params):
@@ -340,7 +176,3 @@ class ThreadItemsListParams(Params):
     limit: UInt32 | None = None
     sort_direction: SortDirection | None = None
     turn_id: str | None = None
-
-
-class ThreadItemsListResponse(ReversiblePage):
-    data: tuple[ThreadItemEntry, ...]

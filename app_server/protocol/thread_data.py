@@ -12,11 +12,10 @@ from app_server.protocol.settings import (
     Personality,
     ReasoningEffort,
     ReasoningSummary,
+    ThreadHistoryMode,
 )
-from app_server.protocol.turn import Turn
+from app_server.protocol.turn_data import Turn
 
-ThreadHistoryMode = Literal["legacy", "paginated"]
-ThreadGoalStatus = Literal["active", "paused", "blocked", "usageLimited", "budgetLimited", "complete"]
 ThreadActiveFlag = Literal["waitingOnApproval", "waitingOnUserInput"]
 SessionSourceName = Literal["cli", "vscode", "exec", "appServer", "unknown"]
 

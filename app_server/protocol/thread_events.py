@@ -1,9 +1,9 @@
 """Owns the notifications about a thread as a whole."""
 
 from app_server.protocol.base import DurableNotification, Int, WireModel
+from app_server.protocol.settings import ThreadGoalStatus
 from app_server.protocol.thread_data import (
     Thread,
-    ThreadGoalStatus,
     ThreadReadState,
     ThreadSettings,
     ThreadStatus,

@@ -13,10 +13,10 @@ from app_server.protocol.settings import (
     Personality,
     ReasoningEffort,
     ReasoningSummary,
+    ThreadGoalStatus,
+    TurnEnvironmentParams,
 )
 from app_server.protocol.thread import ThreadOverrides, ThreadSourceKind
-from app_server.protocol.thread_data import ThreadGoalStatus
-from app_server.protocol.turn import TurnEnvironmentParams
 
 
 class ThreadForkParams(ThreadOverrides):

@@ -1,10 +1,9 @@
-"""Owns turn/*: the turn object, its three methods, its notifications."""
+"""Owns the params of turn/*. What comes back, the turn object first, is in `turn_data.py`."""
 
 from typing import Any, Literal
 
 from app_server.protocol.approvals import ApprovalsReviewer, AskForApproval, SandboxPolicy
-from app_server.protocol.base import DurableNotification, Flag, Int, JsonObject, Params, WireModel
-from app_server.protocol.items import ThreadItem
+from app_server.protocol.base import Flag, JsonObject, Params
 from app_server.protocol.settings import (
     CollaborationMode,
     CyberAccessProgram,
@@ -12,27 +11,9 @@ from app_server.protocol.settings import (
     Personality,
     ReasoningEffort,
     ReasoningSummary,
+    TurnEnvironmentParams,
 )
-from app_server.protocol.turn_error import TurnError
 from app_server.protocol.user_input import UserInput
-
-TurnStatus = Literal["completed", "interrupted", "failed", "inProgress"]
-TurnItemsView = Literal["notLoaded", "summary", "full"]
-"""Which items a turn object holds: none, the first of the user and the last of the model, or all."""
-
-
-class Turn(WireModel):
-    """One request of the user, to its end. Times are Unix seconds."""
-
-    id: str
-    root_turn_id: str | None = None
-    items: tuple[ThreadItem, ...]
-    items_view: TurnItemsView = "full"
-    status: TurnStatus
-    error: TurnError | None = None
-    started_at: Int | None = None
-    completed_at: Int | None = None
-    duration_ms: Int | None = None
 
 
 class AdditionalContextEntry(Params):
@@ -41,14 +22,6 @@ class AdditionalContextEntry(Params):
     kind: Literal["untrusted", "application"]
     name: str | None = None
     value: str
-
-
-class TurnEnvironmentParams(Params):
-    """A place to work in; the first one of a list is the current one."""
-
-    environment_id: str
-    cwd: str
-    runtime_workspace_roots: tuple[str, ...] | None = None
 
 
 class TurnToolOutput(Params):
@@ -101,38 +74,12 @@ class TurnStartParams(_TurnInput):
     turn_trigger: str | None = None
 
 
-class TurnStartResponse(WireModel):
-    turn: Turn
-
-
 class TurnSteerParams(_TurnInput):
     """Refused unless `expected_turn_id` is the running turn."""
 
     expected_turn_id: str
 
 
-class TurnSteerResponse(WireModel):
-    turn_id: str
-
-
 class TurnInterruptParams(Params):
     thread_id: str
     turn_id: str
-
-
-class TurnInterruptResponse(WireModel):
-    """Empty: the outcome is `turn/completed` with status interrupted."""
-
-
-class TurnStartedNotification(DurableNotification):
-    """`turn/started`: after the reply of turn/start and before every item of the turn."""
-
-    thread_id: str
-    turn: Turn
-
-
-class TurnCompletedNotification(DurableNotification):
-    """`turn/completed`: the last notification of a turn, whatever its outcome."""
-
-    thread_id: str
-    turn: Turn

@@ -104,8 +104,8 @@ UNSUPPORTED: Final[Mapping[str, str]] = MappingProxyType(
             ),
             _rows("there is one login at a time", "accountSession/list accountSession/switch"),
             _rows(
-                "what an account has used, bought or been told is known to its web page alone",
-                "account/usage/read account/securitySetup/read account/rateLimitResetCredit/consume "
+                "what an account has bought or been told is known to its web page alone",
+                "account/securitySetup/read account/rateLimitResetCredit/consume "
                 "account/workspaceMessages/read account/sendAddCreditsNudgeEmail",
             ),
             _rows("nothing is sent to anybody; write an issue of the project", "feedback/upload feedback/save"),

@@ -6,11 +6,14 @@ A provider knows the wire of its API and nothing of threads, items or clients. `
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from app_server.errors import AppServerError
 from app_server.extension_api.scopes import ModelFacts, ProviderFacts
 from app_server.values import field, frozen
+from app_server.version import __version__
+
+USER_AGENT: Final = f"imagegen-app-server/{__version__}"
 
 CodexErrorInfo = str | dict[str, Any]
 """The protocol's error kind: a camelCase word, or one key with details (`{"httpConnectionFailed": {…}}`)."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from app_server.extension_api.scopes import ModelFacts
-from app_server.providers.base import Modality
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from app_server.providers.base import Modality
 
 OFFLINE_PROVIDER: Final = "offline"
 OFFLINE_MODEL: Final = "offline-sketch"

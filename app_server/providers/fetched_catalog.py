@@ -1,29 +1,34 @@
 """The models of a ChatGPT login: `GET {base_url}/models`, merged with the built-in catalogue. `model/list` shows them.
 
 Asked only where the provider is signed with a ChatGPT login. An answer counts for five minutes; where there is none in
-two seconds, or it cannot be read, the built-in catalogue stands alone, and the next attempt waits a minute.
+two seconds, or it cannot be read, the built-in catalogue stands alone, and the next attempt waits a minute. What was
+once told of a model counts for turns until something newer is: nothing is fetched for them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
-import httpx
 import orjson
 
-from app_server.clock import Clock
-from app_server.config.schema import ProviderConfig
 from app_server.errors import AppServerError
 from app_server.net_answers import HttpFailure, read_capped
 from app_server.observability.logging import get_logger
-from app_server.providers.base import Modality
-from app_server.providers.catalog import EffortOption, ModelEntry, default_model
-from app_server.providers.registry import HttpAccess, ProviderRegistry
+from app_server.providers.catalog import EffortOption, ModelEntry, default_model, model_facts
 from app_server.values import frozen
 from app_server.version import PROTOCOL_VERSION
+
+if TYPE_CHECKING:
+    import httpx
+
+    from app_server.clock import Clock
+    from app_server.config.schema import ProviderConfig
+    from app_server.extension_api.scopes import ModelFacts
+    from app_server.providers.base import Modality
+    from app_server.providers.registry import HttpAccess, ProviderRegistry
 
 TIMEOUT_S: Final = 2.0
 KEPT_S: Final = 300.0
@@ -61,6 +66,7 @@ class FetchedModels:
     ) -> None:
         self._providers, self._logins, self._client, self._clock = providers, logins, client, clock
         self._kept: dict[tuple[str, str], _Kept] = {}
+        self._told: dict[str, Mapping[str, ModelEntry]] = {}
 
     async def entries(self, provider_id: str) -> tuple[ModelEntry, ...]:
         """The provider's own rows, in its order; none where it is not asked or does not answer. Takes TIMEOUT_S."""
@@ -76,12 +82,29 @@ class FetchedModels:
         kept = self._kept.get(key)
         if kept is None or kept.until_s <= self._clock.monotonic_s():
             entries = await self._fetch(access)
+            if entries:
+                self._told[provider_id] = {entry.slug: entry for entry in entries}
             kept_s = RETRY_S if entries is None else KEPT_S
             kept = self._kept[key] = _Kept(entries=entries or (), until_s=self._clock.monotonic_s() + kept_s)
         return kept.entries
 
+    def facts(self, provider_id: str, slug: str) -> ModelFacts:
+        """What a turn needs to know of a model: the provider's own words where it has told any, else the built-in."""
+        builtin, told = model_facts(slug), self._told.get(provider_id, {}).get(slug)
+        if told is None:
+            return builtin
+        return replace(
+            builtin,
+            known=True,
+            context_window_tokens=told.context_window_tokens or builtin.context_window_tokens,
+            accepts_images="image" in told.input_modalities,
+            default_effort=told.default_effort if told.efforts else builtin.default_effort,
+        )
+
     async def _fetch(self, access: HttpAccess) -> tuple[ModelEntry, ...] | None:
         """None: no answer that counts."""
+        import httpx  # slow to load, and most never ask
+
         query = {**access.query_params, "client_version": PROTOCOL_VERSION}
         with anyio.move_on_after(TIMEOUT_S):
             try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from app_server.providers.base import RateLimits
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app_server.providers.base import RateLimits
 
 
 class LastLimits:

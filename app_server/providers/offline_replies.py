@@ -19,12 +19,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from app_server.providers.base import ModelRequest
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from app_server.providers.base import ModelRequest
 
 STAND_IN: Final = "Offline stand-in (not an AI model)"
 MAX_EDIT_PICTURES: Final = 5

@@ -14,17 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import httpx
-
-from app_server.clock import Clock
 from app_server.config.schema import OPENAI_API_KEY, RESERVED_PROVIDERS, Config, ProviderConfig, openai_base_url
 from app_server.errors import ConfigurationError
-from app_server.providers.base import Credentials, ModelProvider, ProviderFacts, RateLimits
-from app_server.providers.offline import OfflineProvider
-from app_server.providers.responses_api import USER_AGENT, ResponsesProvider, ResponsesSettings
+from app_server.providers.base import USER_AGENT, Credentials, ModelProvider, ProviderFacts, RateLimits
 from app_server.values import field, frozen
+
+if TYPE_CHECKING:
+    import httpx
+
+    from app_server.clock import Clock
+    from app_server.providers.chatgpt_backend import ChatgptBackend
 
 
 @frozen
@@ -107,6 +108,13 @@ class ProviderRegistry:
             request_max_retries=table.request_max_retries,
         )
 
+    def chatgpt_backend(self) -> ChatgptBackend:
+        """The service behind a ChatGPT login, whatever the provider of threads is."""
+        from app_server.providers.chatgpt_backend import ChatgptBackend  # loads httpx
+
+        login, wiring = self._wiring.credentials(RESERVED_PROVIDERS["openai"]), self._wiring
+        return ChatgptBackend(self._config.chatgpt_base_url, login, wiring.client, wiring.user_agent)
+
 
 def provider_facts(table: ProviderConfig) -> ProviderFacts:
     """What a table says its provider can do; see the module's table."""
@@ -159,6 +167,8 @@ def _unless_said(said: bool | None, otherwise: bool) -> bool:
 
 
 def _responses_provider(table: ProviderConfig, config: Config, wiring: ProviderWiring) -> ModelProvider:
+    from app_server.providers.responses_api import ResponsesProvider, ResponsesSettings  # loads httpx
+
     settings = ResponsesSettings(
         base_url=lambda: base_url(table, config, wiring),
         headers=lambda: own_headers(table, wiring.env),
@@ -175,6 +185,8 @@ def _responses_provider(table: ProviderConfig, config: Config, wiring: ProviderW
 
 
 def _offline_provider(table: ProviderConfig, config: Config, wiring: ProviderWiring) -> ModelProvider:
+    from app_server.providers.offline import OfflineProvider  # of no use to most
+
     return OfflineProvider(provider_facts(table))
 
 

@@ -19,6 +19,7 @@ import orjson
 from app_server.clock import Clock, SystemClock
 from app_server.net import explain_failure
 from app_server.providers.base import (
+    USER_AGENT,
     Completed,
     Credentials,
     ModelRequest,
@@ -39,9 +40,7 @@ from app_server.providers.responses_errors import (
 from app_server.providers.responses_events import ResponseReader, rate_limits
 from app_server.sse import MAX_EVENT_BYTES, SseDecoder, SseTooLarge
 from app_server.values import frozen
-from app_server.version import __version__
 
-USER_AGENT: Final = f"imagegen-app-server/{__version__}"
 CONNECT_TIMEOUT_S: Final = 30.0
 MIB: Final = 1024 * 1024
 ERROR_BODY_BYTES: Final = 64 * 1024
@@ -145,8 +144,8 @@ class ResponsesProvider:
 
     def _too_long(self) -> UpstreamError:
         return UpstreamError(
-            f'The answer of provider "{self._facts.id}" is larger than {self._settings.stream_max_mb} MiB and was given '
-            "up; ask for less, or raise stream_max_mb of this provider in config.toml."
+            f'The answer of provider "{self._facts.id}" is larger than {self._settings.stream_max_mb} MiB and was '
+            "given up; ask for less, or raise stream_max_mb of this provider in config.toml."
         )
 
     async def _renewed(self, refused: Mapping[str, str]) -> bool:

@@ -13,10 +13,9 @@ Turns are not the connection's: they go on.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import anyio
-from anyio.abc import TaskGroup
 
 from app_server.errors import AppServerError, InvalidRequest, Overloaded, RpcError, as_rpc_error
 from app_server.protocol.jsonrpc import (
@@ -31,12 +30,16 @@ from app_server.protocol.jsonrpc import (
     parse_frame,
 )
 from app_server.rpc.context import RequestContext
-from app_server.rpc.delta import Delta
-from app_server.rpc.hub import Hub
 from app_server.rpc.outbox import Outbox
 from app_server.rpc.session import Session
 from app_server.transport.base import FrameTooLarge, MessageStream, StreamClosed
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from app_server.rpc.delta import Delta
+    from app_server.rpc.hub import Hub
 
 S = TypeVar("S")
 MAX_IN_FLIGHT = 1024
@@ -79,8 +82,10 @@ class Server(Protocol[S]):
 class Connection(Generic[S]):
     """One client over one stream. `run` returns when the client is gone and everything is answered."""
 
-    def __init__(self, stream: MessageStream, server: Server[S]) -> None:
+    def __init__(self, stream: MessageStream, server: Server[S], *, greeted: bool = False) -> None:
+        """`greeted`: the first frame is an `initialize` that was answered before the server was loaded."""
         self._stream = stream
+        self._greeted = greeted
         self._server = server
         self._outbox = Outbox(stream)
         self._waiting: dict[int | str, Callable[[Reply], None]] = {}
@@ -196,7 +201,8 @@ class Connection(Generic[S]):
         except RpcError as error:
             self._refuse(request, error)
             return
-        self.send(encode_result(request.id, result))
+        if not self._greeted:
+            self.send(encode_result(request.id, result))
         tasks.start_soon(self._server.client_ready, self)
 
     async def _accept(self, request: Request, tasks: TaskGroup) -> None:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from app_server.protocol.jsonrpc import RequestId
-from app_server.rpc.session import Session
-
 if TYPE_CHECKING:
+    from app_server.protocol.jsonrpc import RequestId
     from app_server.rpc.connection import Connection
+    from app_server.rpc.session import Session
 
 S = TypeVar("S")
 

@@ -8,7 +8,7 @@ member; params are validated here, once, at the edge.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,7 +20,9 @@ from app_server.protocol.jsonrpc import MISSING, Request, encode_error, encode_r
 from app_server.protocol.unsupported import UNSUPPORTED
 from app_server.rpc.context import RequestContext
 from app_server.rpc.engine import EngineRequest, Error, Success, dispatch_request
-from app_server.rpc.registry import MethodSpec
+
+if TYPE_CHECKING:
+    from app_server.rpc.registry import MethodSpec
 
 S = TypeVar("S")
 log = get_logger("rpc")
@@ -28,15 +30,18 @@ Engine = Callable[[RequestContext[Any], Any], Awaitable[Any]]
 
 
 class Dispatcher(Generic[S]):
-    """The methods of the server, ready to be called. Stateless between requests."""
+    """The methods of the server; one is made ready when it is first called."""
 
     def __init__(self, methods: Mapping[str, MethodSpec]) -> None:
-        self._table: dict[str, Engine] = {name: _engine_method(spec) for name, spec in methods.items()}
+        self._methods = methods
+        self._table: dict[str, Engine] = {}
 
     async def dispatch(self, ctx: RequestContext[S], request: Request) -> tuple[bytes, bool]:
         """The encoded answer, and whether it is a good one."""
         if request.method not in self._table:
-            return _error(request, not_served(request.method, ctx.session.experimental_api)), False
+            if request.method not in self._methods:
+                return _error(request, not_served(request.method, ctx.session.experimental_api)), False
+            self._table[request.method] = _engine_method(self._methods[request.method])
         _, outcome = await dispatch_request(
             self._table, ctx, EngineRequest(request.method, [request.params], request.id)
         )

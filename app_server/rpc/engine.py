@@ -2,7 +2,8 @@
 
 Its package module imports the functions that take raw text, and with them a JSON-schema validator that is built at
 import: more than a tenth of a second of every start, for functions that we never call. So while its parts are imported
-an empty package stands in for it; afterwards it is gone, and whoever imports jsonrpcserver gets all of it.
+an empty package stands in for it; afterwards it is gone, and whoever imports jsonrpcserver gets all of it. The same
+goes for oslash, of whose many modules it needs one.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def front_door_closed(package: str) -> Iterator[None]:
         del sys.modules[package]
 
 
-with front_door_closed("jsonrpcserver"):
+with front_door_closed("oslash"), front_door_closed("jsonrpcserver"):
     from jsonrpcserver.async_dispatcher import dispatch_request
     from jsonrpcserver.request import Request as EngineRequest
     from jsonrpcserver.result import Error, Success

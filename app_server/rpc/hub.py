@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from app_server.clock import Clock
 from app_server.errors import RpcError
 from app_server.protocol.gates import EXPERIMENTAL_NOTIFICATIONS
 from app_server.protocol.jsonrpc import encode_notification
 from app_server.rpc.delta import Delta
 from app_server.rpc.quirks import INLINE, THUMBNAIL, InlinePolicy, MessageBudget, message_budget
-from app_server.rpc.session import Session
 
 if TYPE_CHECKING:
+    from app_server.clock import Clock
     from app_server.rpc.connection import Connection
+    from app_server.rpc.session import Session
 
 S = TypeVar("S")
 PLAIN = -1

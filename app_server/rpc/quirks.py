@@ -17,10 +17,12 @@ reply (`turn_gap_ms`); everybody else gets none.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from app_server.rpc.session import Session
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from app_server.rpc.session import Session
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB

@@ -1,17 +1,18 @@
-"""Methods as rows: `@method("thread/start", ThreadStartParams)` beside the handler; `collect` builds the frozen table.
+"""Methods as rows: `@method("thread/start", ThreadStartParams)` beside the handler; `Registry` finds them by name.
 
 A handler is `async def thread_start(ctx: RequestContext[Services], params: ThreadStartParams) -> WireModel | dict`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType, ModuleType
-from typing import Any, TypeVar
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
 H = TypeVar("H", bound=Handler)
@@ -53,3 +54,27 @@ def collect(modules: Iterable[ModuleType]) -> Mapping[str, MethodSpec]:
                 )
             table[spec.name] = spec
     return MappingProxyType(table)
+
+
+class Registry(Mapping[str, MethodSpec]):
+    """All methods by name. A family is imported when one of its methods is first asked for: its models cost time."""
+
+    def __init__(self, families: Mapping[str, Sequence[str]], load: Callable[[str], ModuleType]) -> None:
+        """`families`: the names of the methods that each module has. `load` imports a family."""
+        self._families, self._load = families, load
+        self._family_of = {name: family for family, names in families.items() for name in names}
+        self._specs: dict[str, MethodSpec] = {}
+
+    def __getitem__(self, name: str) -> MethodSpec:
+        if name not in self._specs:
+            self._specs.update(collect([self._load(self._family_of[name])]))
+        return self._specs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._family_of)
+
+    def __len__(self) -> int:
+        return len(self._family_of)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._family_of

@@ -9,12 +9,14 @@ Rules that every implementation obeys (one contract suite runs on all, `tests/co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from app_server.errors import AppServerError
-from app_server.extension_api.tools import PictureRef
 from app_server.values import field, frozen
+
+if TYPE_CHECKING:
+    from app_server.extension_api.tools import PictureRef
 
 LOCAL_TENANT = "local"
 
@@ -263,6 +265,13 @@ class BlobStore(Protocol):
         ...
 
 
+class Notices:
+    """What a storage has to tell people: `tell` is called on the event loop and does nothing until somebody sets it."""
+
+    def __init__(self) -> None:
+        self.tell: Callable[[str], None] = lambda message: None
+
+
 @frozen
 class Storage:
     """One wiring of all storage seams, made by `storage/registry.py` from a URL."""
@@ -270,6 +279,7 @@ class Storage:
     log: ThreadLog
     blobs: BlobStore
     leases: LeaseManager
+    notices: Notices = field(default_factory=Notices)
 
     async def aclose(self) -> None:
         await self.log.aclose()

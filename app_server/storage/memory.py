@@ -14,12 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from app_server.clock import Clock, SystemClock
-from app_server.extension_api.tools import PictureRef
 from app_server.ids import uuid7
 from app_server.storage.base import (
     LOCAL_TENANT,
@@ -49,6 +49,9 @@ from app_server.storage.rules import (
     thread_exists,
     thread_unknown,
 )
+
+if TYPE_CHECKING:
+    from app_server.extension_api.tools import PictureRef
 
 _Key = tuple[str, str]
 """tenant, thread id"""

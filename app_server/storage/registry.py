@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from app_server.errors import ConfigurationError
 from app_server.storage.base import Storage
@@ -61,6 +60,8 @@ def _folder(rest: str) -> Path:
         raise ConfigurationError(
             f"The storage URL names the host {parts.hostname}, and a folder of this machine is needed; write file:///<folder>."
         )
+    from urllib.request import url2pathname  # brings an HTTP client along
+
     return Path(url2pathname(parts.path))
 
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from app_server.extension_api.tools import PictureRef
 from app_server.storage.base import (
     BlobAltered,
     BlobMissing,
@@ -23,6 +22,9 @@ from app_server.storage.base import (
     StorageError,
     ThreadRow,
 )
+
+if TYPE_CHECKING:
+    from app_server.extension_api.tools import PictureRef
 
 MAX_RECORD_BYTES: Final = 256 * 1024 * 1024
 """A record is facts and text, and a text may be as long as a provider's largest event; no single one is longer."""

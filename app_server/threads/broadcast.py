@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from app_server.turns.context import RicherForm
+if TYPE_CHECKING:
+    from app_server.turns.context import RicherForm
 
 
 class Audience(Protocol):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from app_server.errors import InvalidRequest
 from app_server.storage import records as kinds
-from app_server.storage.base import Record
+
+if TYPE_CHECKING:
+    from app_server.storage.base import Record
 
 
 def forked_records(

@@ -9,30 +9,32 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from app_server.clock import Clock
 from app_server.errors import InvalidRequest
-from app_server.extension_api.services import Pictures
 from app_server.hooks.tool_hooks import HookSetup
 from app_server.ids import uuid7
-from app_server.pictures.rescue import Rescued
-from app_server.protocol.turn import TurnStartParams
 from app_server.storage import records as kinds
 from app_server.storage.base import Lease, LeaseLost, Record, ThreadLog, ThreadRow
-from app_server.threads.broadcast import Audience
+from app_server.threads.joining import Pieces
 from app_server.threads.replay import FULL_CONTEXT, HANDLE_PREFIX, ThreadState, after_close, is_context_overflow
 from app_server.threads.settings import environments, thread_settings, to_json, with_turn_overrides
 from app_server.threads.view import NOT_LOADED, Status, status_object, thread_object
 from app_server.turns.context import Moment, PictureUrls, RicherForm, Settings, TurnContext, UserMessage
-from app_server.turns.conversation import Conversation
-from app_server.turns.engine import Ending, Turn, Work
 from app_server.turns.usage import add_usage
 from app_server.values import field, frozen
 from app_server.workspace.git import git_info
-from features.resolution import FeatureSet
+
+if TYPE_CHECKING:
+    from app_server.clock import Clock
+    from app_server.extension_api.services import Pictures
+    from app_server.pictures.rescue import Rescued
+    from app_server.protocol.turn import TurnStartParams
+    from app_server.threads.broadcast import Audience
+    from app_server.turns.engine import Ending, Turn, Work
+    from features.resolution import FeatureSet
 
 PREVIEW_CHARS = 200
 OMIT_MEDIA = "omit_app_server_notification_media"
@@ -79,6 +81,11 @@ class LiveThread:
         self.lost = False
         """Somebody else writes the thread now: nothing of ours is kept any more."""
         self.on_lost: Callable[[], None] = lambda: None
+        self.followers: set[int] = set()
+        """Connections that follow the thread, by number; `methods/thread` keeps it. The hub sends to them."""
+        self.left = False
+        """The last follower unsubscribed; who only lost its connection may come back."""
+        self.pieces = Pieces()
         self._order = anyio.Lock()
         self._idle = anyio.Event()
 
@@ -99,6 +106,8 @@ class LiveThread:
     # -- turns
     async def start_turn(self, message: UserMessage, params: TurnStartParams) -> Turn:
         """Prepare a conversation turn; it runs when the caller hands `run_turn` to a task. The slot is taken now."""
+        from app_server.turns.conversation import Conversation  # the rooms of turns are loaded with the first one
+
         settings = with_turn_overrides(self.settings, params)
         turn = self.start_work(Conversation(message), settings=settings, output_schema=params.output_schema)
         try:
@@ -112,6 +121,8 @@ class LiveThread:
 
     def start_work(self, work: Work, *, settings: Settings | None = None, output_schema: Any = None) -> Turn:
         """Prepare a turn of any work. Raises InvalidRequest while another one runs."""
+        from app_server.turns.engine import Turn  # the same
+
         if self.active is not None:
             raise InvalidRequest("a turn is running; wait for its end or interrupt it", data_code="turnRunning")
         turn_id, chosen = uuid7(), settings or self.settings
@@ -157,6 +168,7 @@ class LiveThread:
     def _free(self, turn: Turn) -> None:
         if self.active is turn:
             self.active = None
+            self.pieces.clear()
             self._idle.set()
 
     def require_turn(self, turn_id: str, doing: str) -> Turn:
@@ -220,6 +232,8 @@ class LiveThread:
             for record in records:
                 if record.kind == kinds.HISTORY:
                     self._history.extend(record.data["items"])
+                elif record.kind == kinds.ITEM_COMPLETED:
+                    self.pieces.ended(record.data["item"]["id"])
                 elif record.kind == kinds.COMPACTED:
                     self._history = list(record.data["history"])
                     self._windows, self._context_tokens = self._windows + 1, 0
@@ -241,6 +255,7 @@ class LiveThread:
         self._deps.audience.notify_thread(self.thread_id, method, params, forms=shown)
 
     def delta(self, method: str, params: Mapping[str, Any]) -> None:
+        self.pieces.add(method, params)
         self._deps.audience.delta(self.thread_id, method, params)
 
     def wanted_forms(self, message_bytes: int, thumbnail_bytes: int) -> frozenset[str]:

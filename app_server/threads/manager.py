@@ -9,26 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.abc import TaskGroup
 
-from app_server.clock import Clock
 from app_server.errors import InvalidRequest
 from app_server.ids import parse_uuid, uuid7
 from app_server.observability.logging import get_logger
-from app_server.pictures.rescue import Rescued
 from app_server.storage import records as kinds
 from app_server.storage.base import Lease, LeaseHeld, Record, Storage, StorageError, ThreadPage, ThreadQuery, ThreadRow
 from app_server.threads.fork import forked_records
 from app_server.threads.live_thread import LiveThread, ThreadDeps, with_meta
 from app_server.threads.replay import ThreadState, after_close, closing_records, open_pictures, replay
 from app_server.threads.settings import to_json
+from app_server.threads.unloading import Unloader, unused
 from app_server.threads.view import NOT_LOADED, thread_object
-from app_server.turns.context import Settings
-from app_server.turns.engine import Turn
 from app_server.version import PROTOCOL_VERSION
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from app_server.clock import Clock
+    from app_server.pictures.rescue import Rescued
+    from app_server.turns.context import Settings
+    from app_server.turns.engine import Turn
 
 log = get_logger("threads")
 SOURCE = "vscode"
@@ -43,6 +47,7 @@ class ThreadManager:
         self._clock: Clock = deps.clock
         self._live: dict[str, LiveThread] = {}
         self._locks: dict[str, anyio.Lock] = {}
+        self.unloader = Unloader(lambda: self._live.values(), self._close, turns, deps.clock)
 
     # -- finding
     @property
@@ -240,7 +245,13 @@ class ThreadManager:
 
     def run(self, live: LiveThread, turn: Turn, *, after_s: float = 0.0) -> None:
         """Let a prepared turn run, as a task of the server; `after_s` is a pause before its first notification."""
-        self._turns.start_soon(_run_turn, live, turn, after_s)
+        self._turns.start_soon(self._run_turn, live, turn, after_s)
+
+    async def _run_turn(self, live: LiveThread, turn: Turn, after_s: float) -> None:
+        if after_s:
+            await anyio.sleep(after_s)
+        await live.run_turn(turn)
+        self.unloader.let_leave(live)
 
     # -- changing
     async def set_name(self, thread_id: str, name: str) -> int:
@@ -322,15 +333,28 @@ class ThreadManager:
             self._deps.audience.broadcast("thread/status/changed", params)
 
     async def unload(self, thread_id: str) -> None:
-        """Stop the thread's turn, forget it in memory, give the lease back; nothing happens when it is not loaded."""
+        """Stop the thread's turn, forget it in memory, give the lease back; nothing happens when it is not loaded.
+
+        An ephemeral thread is gone then, its log with it."""
         live = self.find(thread_id)
         if live is None:
             return
         await live.stop()
         self._live.pop(live.thread_id, None)
-        await self._storage_of(live.row).leases.release(live.lease)
+        if live.row.meta.get("ephemeral"):
+            await self._ephemeral.log.delete(live.lease)
+        else:
+            await self._storage.leases.release(live.lease)
         params = {"threadId": live.thread_id, "status": NOT_LOADED}
         self._deps.audience.broadcast("thread/status/changed", params)
+
+    async def _close(self, live: LiveThread) -> None:
+        """Unload a thread that is not in use, and tell everybody."""
+        async with self._locks.setdefault(live.thread_id, anyio.Lock()):
+            if self._live.get(live.thread_id) is live and unused(live):
+                with suppress(StorageError):  # a disk that refuses: the lease ends with the process
+                    await self.unload(live.thread_id)
+                self._deps.audience.broadcast("thread/closed", {"threadId": live.thread_id})
 
     async def aclose(self) -> None:
         """Interrupt every turn and wait for their ends; give the leases back."""
@@ -345,12 +369,6 @@ class ThreadManager:
     def _storage_of(self, row: ThreadRow) -> Storage:
         """Ephemeral threads leave nothing on the disk: their log is in memory."""
         return self._ephemeral if row.meta.get("ephemeral") else self._storage
-
-
-async def _run_turn(live: LiveThread, turn: Turn, after_s: float) -> None:
-    if after_s:
-        await anyio.sleep(after_s)
-    await live.run_turn(turn)
 
 
 def check_id(thread_id: str) -> None:

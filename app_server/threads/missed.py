@@ -17,14 +17,16 @@ Called by `methods/thread.py` for `thread/resume` with `sinceSeq`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from app_server.errors import InvalidRequest
 from app_server.storage import records as kinds
-from app_server.storage.base import Record
 from app_server.threads.replay import ThreadState, TurnState, take
 from app_server.threads.settings import thread_settings
 from app_server.turns.emitter_forms import completed_params, started_params
+
+if TYPE_CHECKING:
+    from app_server.storage.base import Record
 
 MAX_MISSED: Final = 10_000
 """How many records back a client may go on from; who is further behind reads the thread anew."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app_server.pictures.rescue import Rescued
 from app_server.storage import records as kinds
 from app_server.storage.base import Record
 from app_server.threads.settings import from_json
-from app_server.turns.context import Settings
 from app_server.turns.history import call_output, turn_aborted_note, unanswered_calls
+
+if TYPE_CHECKING:
+    from app_server.pictures.rescue import Rescued
+    from app_server.turns.context import Settings
 
 HANDLE_PREFIX = "img_"
 FULL_CONTEXT = 2**53

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app_server.config.schema import Config
 from app_server.errors import InvalidRequest
 from app_server.protocol.base import WireModel
-from app_server.protocol.thread import ThreadResumeParams, ThreadStartParams
-from app_server.protocol.thread_more import ThreadForkParams, ThreadSettingsUpdateParams
-from app_server.protocol.turn import TurnStartParams
 from app_server.turns.context import Settings
+
+if TYPE_CHECKING:
+    from app_server.config.schema import Config
+    from app_server.protocol.thread import ThreadResumeParams, ThreadStartParams
+    from app_server.protocol.thread_more import ThreadForkParams, ThreadSettingsUpdateParams
+    from app_server.protocol.turn import TurnStartParams
 
 _SANDBOXES: Mapping[str, Mapping[str, Any]] = {
     "read-only": {"type": "readOnly", "networkAccess": False},

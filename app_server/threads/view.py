@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app_server.storage.base import ThreadRow
 from app_server.version import PROTOCOL_VERSION
+
+if TYPE_CHECKING:
+    from app_server.storage.base import ThreadRow
 
 Status = Mapping[str, Any]
 NOT_LOADED: Status = {"type": "notLoaded"}

@@ -11,12 +11,11 @@ import base64
 import binascii
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from app_server.errors import AppServerError, InvalidRequest, RpcError, ToolFailure
-from app_server.extension_api.scopes import TurnScope
 from app_server.extension_api.services import PictureRejected, Pictures
 from app_server.extension_api.tools import (
     Content,
@@ -29,9 +28,11 @@ from app_server.extension_api.tools import (
     ToolSpec,
     Visible,
 )
-from app_server.protocol.items import DynamicToolCallItem
 from app_server.tools.hosted import STANDALONE_IMAGEGEN
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from app_server.extension_api.scopes import TurnScope
 
 AskClient = Callable[[str, str, Mapping[str, Any]], Awaitable[Any]]
 """(thread id, method, params) → the answer of a client that follows the thread. Raises RpcError."""
@@ -125,6 +126,8 @@ class DynamicTool:
             arguments = orjson.loads(call.arguments or "{}")
         except orjson.JSONDecodeError as error:
             raise ToolFailure(f"the arguments of {self.name} are not valid JSON: {error}") from None
+        from app_server.protocol.items import DynamicToolCallItem  # models are loaded when they are needed
+
         item = DynamicToolCallItem(
             id=call.call_id,
             namespace=self.name.namespace,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from app_server.extension_api.eligibility import picture_eligibility
-from app_server.extension_api.scopes import TurnScope
 from app_server.extension_api.tools import Exposure, Hidden, ToolName, Visible
+
+if TYPE_CHECKING:
+    from app_server.extension_api.scopes import TurnScope
 
 IMAGE_GENERATION: Final[dict[str, Any]] = {"type": "image_generation", "output_format": "png"}
 STANDALONE_IMAGEGEN: Final = ToolName("image_gen", "imagegen")

@@ -10,12 +10,14 @@ The last line is the whole replacement rule; it goes away together with the host
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from app_server.extension_api.scopes import TurnScope
 from app_server.extension_api.tools import Hidden, ToolExecutor, ToolName, ToolSpec
 from app_server.tools.hosted import IMAGE_GENERATION, STANDALONE_IMAGEGEN, hosted_exposure
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from app_server.extension_api.scopes import TurnScope
 
 T = TypeVar("T")
 _KILL_SWITCH = "the feature image_generation is off, which no tool can overrule; enable it in [features]"

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app_server.errors import MissingCredentials, ToolFailure
-from app_server.extension_api.scopes import TurnScope
-from app_server.extension_api.services import Items
 from app_server.extension_api.tools import Content, TextContent, ToolCall, ToolExecutor, ToolName, ToolOutput
 from app_server.hooks.tool_hooks import HookedCall, ToolHooks
 from app_server.observability.logging import get_logger
-from app_server.tools.planning import ToolPlan
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from app_server.extension_api.scopes import TurnScope
+    from app_server.extension_api.services import Items
+    from app_server.tools.planning import ToolPlan
 
 log = get_logger("tools")
 

@@ -121,10 +121,16 @@ class StdioStream:
     """A MessageStream over two descriptors, which it owns from now on. Used from one event loop."""
 
     def __init__(
-        self, read_fd: int, write_fd: int, *, max_frame_bytes: int = MAX_FRAME_BYTES, watch: bool = True
+        self,
+        read_fd: int,
+        write_fd: int,
+        *,
+        received: bytes = b"",
+        max_frame_bytes: int = MAX_FRAME_BYTES,
+        watch: bool = True,
     ) -> None:
-        """`watch=False` leaves reading and writing to threads, as on systems whose loop cannot watch a pipe."""
-        self._reader = _Reader(read_fd, max_frame_bytes, watch=watch)
+        """`received` was read before. `watch=False` reads and writes in threads, as where no pipe can be watched."""
+        self._reader = _Reader(read_fd, max_frame_bytes, received, watch=watch)
         self._writer = _Writer(write_fd, watch=watch)
 
     @property
@@ -152,7 +158,7 @@ class _Reader:
     The thread reads one chunk, hands it over and waits to be let go, so both ways are bounded by the same rule.
     """
 
-    def __init__(self, fd: int, limit_bytes: int, *, watch: bool) -> None:
+    def __init__(self, fd: int, limit_bytes: int, received: bytes, *, watch: bool) -> None:
         self._fd, self._splitter, self._watch = fd, LineSplitter(limit_bytes), watch
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -162,6 +168,8 @@ class _Reader:
         self._paused = self._ended = self._closed = False
         self._arrived = asyncio.Event()
         self._frames_to_yield = FRAMES_PER_YIELD
+        if received:
+            self._take(received)
 
     async def next(self) -> bytes | FrameTooLarge:
         if self._loop is None and not self._closed:

@@ -144,6 +144,7 @@ async def accept(
     policy: ListenPolicy,
     *,
     max_frame_bytes: int = MAX_FRAME_BYTES,
+    open_timeout_s: float = OPEN_TIMEOUT_S,
     close_timeout_s: float = CLOSE_TIMEOUT_S,
 ) -> AsyncIterator[Server]:
     """Take connections while the block runs. `open_server` is the library's `serve` or `unix_serve` with its place.
@@ -151,12 +152,15 @@ async def accept(
     on_connection: runs once per websocket; when it returns, the websocket is closed. When the block ends, every stream
         ends with StreamClosed and the callbacks have `close_timeout_s` to finish before they are cancelled.
     """
+    from app_server.transport.websocket_connection import BoundedConnection
+
     reception = _Reception(policy, on_connection, close_timeout_s)
     settings: dict[str, Any] = {
+        "create_connection": BoundedConnection,
         "process_request": reception.answer,
         "compression": None,
         "max_size": max_frame_bytes,
-        "open_timeout": OPEN_TIMEOUT_S,
+        "open_timeout": open_timeout_s,
         "close_timeout": close_timeout_s,
     }
     server = await open_server(reception.handle, **settings)
@@ -183,6 +187,7 @@ async def serve_websocket(
     allowed_origins: frozenset[str] = frozenset(),
     gate: Gate | None = None,
     max_frame_bytes: int = MAX_FRAME_BYTES,
+    open_timeout_s: float = OPEN_TIMEOUT_S,
     close_timeout_s: float = CLOSE_TIMEOUT_S,
 ) -> AsyncIterator[ListenAddress]:
     """Listen on a host and a port while the block runs (see `accept`), and yield the bound address.
@@ -207,7 +212,12 @@ async def serve_websocket(
             return await serve(handler, "127.0.0.1" if host == "localhost" else host, port, **settings)
 
     async with accept(
-        open_server, on_connection, policy, max_frame_bytes=max_frame_bytes, close_timeout_s=close_timeout_s
+        open_server,
+        on_connection,
+        policy,
+        max_frame_bytes=max_frame_bytes,
+        open_timeout_s=open_timeout_s,
+        close_timeout_s=close_timeout_s,
     ) as server:
         yield ListenAddress(scheme="ws", host=host, port=server.sockets[0].getsockname()[1])
 

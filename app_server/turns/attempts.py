@@ -5,18 +5,20 @@ new attempt, and nothing is retried once a tool call of that response has starte
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from app_server.providers.base import CodexErrorInfo, ModelRequest, UpstreamError
 from app_server.storage.base import Record
 from app_server.storage.records import TOKEN_USAGE
-from app_server.tools.planning import ToolPlan
-from app_server.turns.context import Moment, TurnContext, TurnSink
-from app_server.turns.emitter import ItemEmitter
 from app_server.turns.sampling import Sample, Sampler
 from app_server.turns.usage import rate_limits_params, usage_json
+
+if TYPE_CHECKING:
+    from app_server.tools.planning import ToolPlan
+    from app_server.turns.context import Moment, TurnContext, TurnSink
+    from app_server.turns.emitter import ItemEmitter
 
 _BACKOFF_S = 0.2
 _MAX_BACKOFF_S = 10.0

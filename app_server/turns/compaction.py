@@ -7,24 +7,26 @@ base instructions, the user's own words (the newest first, up to `KEPT_USER_CHAR
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from app_server.errors import AppServerError
-from app_server.extension_api.scopes import ModelFacts
 from app_server.ids import uuid7
 from app_server.protocol.items import ContextCompactionItem
 from app_server.storage.base import Record
 from app_server.storage.records import COMPACTED
 from app_server.tools.planning import ToolPlan
 from app_server.turns.attempts import Attempts
-from app_server.turns.context import TurnSink, UserMessage
 from app_server.turns.emitter import ItemEmitter
-from app_server.turns.engine import TurnRun
 from app_server.turns.history import message
 from app_server.turns.quiet import QuietSink
 from app_server.turns.request import build_request
+
+if TYPE_CHECKING:
+    from app_server.extension_api.scopes import ModelFacts
+    from app_server.turns.context import TurnSink, UserMessage
+    from app_server.turns.engine import TurnRun
 
 KEPT_USER_CHARS = 80_000
 FULL_PERCENT = 95

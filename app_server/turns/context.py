@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from app_server.clock import Clock
-from app_server.extension_api.scopes import TurnScope
-from app_server.extension_api.services import Pictures
-from app_server.extension_api.tools import PictureRef, ToolExecutor
 from app_server.hooks.tool_hooks import HookSetup
-from app_server.providers.base import ModelProvider
-from app_server.storage.base import Record
 from app_server.values import field, frozen
+
+if TYPE_CHECKING:
+    from app_server.clock import Clock
+    from app_server.extension_api.scopes import TurnScope
+    from app_server.extension_api.services import Pictures
+    from app_server.extension_api.tools import PictureRef, ToolExecutor
+    from app_server.providers.base import ModelProvider
+    from app_server.storage.base import Record
 
 
 @frozen

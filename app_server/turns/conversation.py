@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -22,12 +22,14 @@ from app_server.storage.records import HISTORY
 from app_server.tools.planning import plan_tools
 from app_server.turns.attempts import Attempts
 from app_server.turns.compaction import compact, context_is_full
-from app_server.turns.context import Settings, UserMessage
-from app_server.turns.engine import TurnRun
 from app_server.turns.history import labelled, message, user_message
 from app_server.turns.instructions import base_instructions, environment_context
 from app_server.turns.request import build_request
-from app_server.turns.sampling import Sample
+
+if TYPE_CHECKING:
+    from app_server.turns.context import Settings, UserMessage
+    from app_server.turns.engine import TurnRun
+    from app_server.turns.sampling import Sample
 
 OPENING_TIMEOUT_S = 10.0
 

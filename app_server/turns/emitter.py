@@ -8,11 +8,8 @@ live, to those subscribers that take them (`emitter_forms.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app_server.clock import Clock
-from app_server.extension_api.services import Pictures
-from app_server.extension_api.tools import PictureRef
 from app_server.protocol.item_parts import ImageGenerationError
 from app_server.protocol.items import (
     AgentMessageItem,
@@ -24,8 +21,13 @@ from app_server.protocol.items import (
 )
 from app_server.storage.base import Record
 from app_server.storage.records import HISTORY, ITEM_COMPLETED, ITEM_STARTED
-from app_server.turns.context import RicherForm, TurnSink
 from app_server.turns.emitter_forms import completed_params, echo_forms, picture_forms, started_params
+
+if TYPE_CHECKING:
+    from app_server.clock import Clock
+    from app_server.extension_api.services import Pictures
+    from app_server.extension_api.tools import PictureRef
+    from app_server.turns.context import RicherForm, TurnSink
 
 
 class ItemEmitter:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio.to_thread
 import orjson
 
 from app_server.extension_api.services import PictureRejected, Pictures
-from app_server.extension_api.tools import PictureRef
 from app_server.turns.context import RicherForm, TurnSink
+
+if TYPE_CHECKING:
+    from app_server.extension_api.tools import PictureRef
 
 THUMBNAIL_BYTES: Final = 24 * 1024
 """The longest thumbnail, as a data URL."""

@@ -10,7 +10,7 @@ The end is shielded and bounded: open items are closed, calls without an output 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
@@ -20,10 +20,12 @@ from app_server.providers.base import CodexErrorInfo, UpstreamError
 from app_server.storage.base import Record
 from app_server.storage.records import HISTORY, TURN_COMPLETED, TURN_STARTED
 from app_server.turns.attempts import turn_error
-from app_server.turns.context import PictureUrls, TurnContext, TurnSink, UserMessage
 from app_server.turns.emitter import ItemEmitter
 from app_server.turns.history import call_output, turn_aborted_note, unanswered_calls
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from app_server.turns.context import PictureUrls, TurnContext, TurnSink, UserMessage
 
 log = get_logger("turns")
 FINALISE_TIMEOUT_S = 10.0

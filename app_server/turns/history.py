@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app_server.extension_api.tools import Content, PictureContent, PictureRef, TextContent
 from app_server.ids import uuid7
-from app_server.turns.context import PictureUrls
+
+if TYPE_CHECKING:
+    from app_server.turns.context import PictureUrls
 
 Item = Mapping[str, Any]
 _MESSAGE_KEYS = ("type", "id", "role", "content", "phase")

@@ -8,16 +8,18 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app_server.extension_api.services import CheckedPicture, PictureRejected, Pictures
-from app_server.extension_api.tools import PictureRef
 from app_server.observability.logging import get_logger
 from app_server.protocol.item_parts import ImageGenerationError
 from app_server.protocol.items import ImageGenerationItem
-from app_server.turns.context import TurnContext
-from app_server.turns.emitter import ItemEmitter
 from app_server.turns.history import message
+
+if TYPE_CHECKING:
+    from app_server.extension_api.tools import PictureRef
+    from app_server.turns.context import TurnContext
+    from app_server.turns.emitter import ItemEmitter
 
 log = get_logger("turns")
 

@@ -10,9 +10,10 @@ import os
 from collections.abc import Mapping
 from datetime import datetime
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app_server.turns.context import Settings
+if TYPE_CHECKING:
+    from app_server.turns.context import Settings
 
 BASE_INSTRUCTIONS = """\
 You are an assistant that works for a person through an app-server: what you write is shown in their editor or terminal.

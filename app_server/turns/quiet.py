@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app_server.storage.base import Record
 from app_server.storage.records import TOKEN_USAGE
-from app_server.turns.context import RicherForm, TurnSink
+
+if TYPE_CHECKING:
+    from app_server.storage.base import Record
+    from app_server.turns.context import RicherForm, TurnSink
 
 
 class QuietSink:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from app_server.providers.base import ModelRequest
-from app_server.tools.planning import ToolPlan
-from app_server.turns.context import Moment, PictureUrls, TurnContext
 from app_server.turns.history import render
+
+if TYPE_CHECKING:
+    from app_server.tools.planning import ToolPlan
+    from app_server.turns.context import Moment, PictureUrls, TurnContext
 
 _DEFAULT_EFFORT = "medium"
 _DEFAULT_VERBOSITY = "low"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import orjson
@@ -19,15 +19,17 @@ from app_server.ids import uuid7
 from app_server.protocol.items import AgentMessageItem, EnteredReviewModeItem, ExitedReviewModeItem, Item
 from app_server.tools.planning import ToolPlan
 from app_server.turns.attempts import Attempts
-from app_server.turns.context import UserMessage
 from app_server.turns.conversation import opening_items
 from app_server.turns.emitter import ItemEmitter
-from app_server.turns.engine import TurnRun
 from app_server.turns.history import message
 from app_server.turns.quiet import QuietSink
 from app_server.turns.request import build_request
 from app_server.values import frozen
 from app_server.workspace.git import commit_diff, diff_between, working_tree_diff
+
+if TYPE_CHECKING:
+    from app_server.turns.context import UserMessage
+    from app_server.turns.engine import TurnRun
 
 INSTRUCTIONS = """\
 You review a change for its author. Look for what would hurt them: bugs, lost data, security holes, broken interfaces,

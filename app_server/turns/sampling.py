@@ -10,14 +10,11 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.abc import TaskGroup
 
 from app_server.errors import first_cause
-from app_server.extension_api.services import ExtensionItem
-from app_server.extension_api.tools import PictureRef, ToolName
 from app_server.hooks.payload import HookTurn, permission_mode
 from app_server.hooks.tool_hooks import ToolHooks
 from app_server.ids import uuid7
@@ -38,13 +35,19 @@ from app_server.providers.base import (
 from app_server.providers.responses_events import rate_limits
 from app_server.storage.base import Record
 from app_server.storage.records import HISTORY, PAID_CALL
-from app_server.tools.planning import ToolPlan
 from app_server.tools.router import CallWork, Routed, called_name, run_call
 from app_server.turns import hosted_pictures
-from app_server.turns.context import Moment, TurnContext, TurnSink
-from app_server.turns.emitter import ItemEmitter
 from app_server.turns.history import call_output, from_upstream
 from app_server.turns.usage import rate_limits_params
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from app_server.extension_api.services import ExtensionItem
+    from app_server.extension_api.tools import PictureRef, ToolName
+    from app_server.tools.planning import ToolPlan
+    from app_server.turns.context import Moment, TurnContext, TurnSink
+    from app_server.turns.emitter import ItemEmitter
 
 MAX_PARALLEL_TOOLS = 8
 _CALLS = ("function_call", "custom_tool_call")

@@ -11,9 +11,9 @@ import signal
 from contextlib import suppress
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import Process
 
 from app_server import child_groups
 from app_server.ids import uuid7
@@ -21,9 +21,13 @@ from app_server.protocol.item_parts import UnknownCommandAction
 from app_server.protocol.items import CommandExecutionItem
 from app_server.storage.base import Record
 from app_server.storage.records import HISTORY
-from app_server.turns.context import UserMessage
-from app_server.turns.engine import TurnRun
 from app_server.turns.history import message
+
+if TYPE_CHECKING:
+    from anyio.abc import Process
+
+    from app_server.turns.context import UserMessage
+    from app_server.turns.engine import TurnRun
 
 MAX_OUTPUT_CHARS = 1024 * 1024
 TOLD_CHARS = 20_000

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app_server.providers.base import RateLimits, TokenUsage
+if TYPE_CHECKING:
+    from app_server.providers.base import RateLimits, TokenUsage
 
 
 def usage_json(usage: TokenUsage) -> dict[str, int]:

@@ -11,12 +11,11 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from app_server.errors import InternalError, InvalidRequest
 from app_server.extension_api.services import CheckedPicture, PictureRejected, Pictures
-from app_server.extension_api.tools import PictureRef
 from app_server.protocol.user_input import (
     ImageUserInput,
     LocalImageUserInput,
@@ -27,6 +26,9 @@ from app_server.protocol.user_input import (
 )
 from app_server.turns.context import UserMessage
 from app_server.turns.history import file_part, picture_part
+
+if TYPE_CHECKING:
+    from app_server.extension_api.tools import PictureRef
 
 _DEFAULT_DETAIL = "high"
 

@@ -15,19 +15,22 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 import anyio.to_thread
-from anyio.abc import TaskGroup
 
 from app_server.errors import InvalidRequest
-from app_server.workspace.command_plan import CommandPlan
 from app_server.workspace.process import Command, Emit, Finished
 from app_server.workspace.search import Candidate, Stop, list_paths
 from app_server.workspace.search import search as search_paths
 from app_server.workspace.search_session import Files, Report, SearchSession
 from app_server.workspace.watch import FileWatcher, Watch
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from app_server.workspace.command_plan import CommandPlan
 
 T = TypeVar("T")
 MAX_COMMANDS: Final = 32

@@ -16,14 +16,16 @@ from asyncio.subprocess import DEVNULL, PIPE, SubprocessStreamProtocol
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from app_server import child_groups
-from app_server.protocol.command import CommandExecOutputStream
-from app_server.workspace.command_plan import CommandPlan
 from app_server.workspace.pty import READ_BYTES, Terminal, open_terminal
+
+if TYPE_CHECKING:
+    from app_server.protocol.command import CommandExecOutputStream
+    from app_server.workspace.command_plan import CommandPlan
 
 END_GRACE_S: Final = 1.0
 """Between the request to end and the kill: time to remove lock files and to restore a terminal."""

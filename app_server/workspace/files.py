@@ -14,9 +14,12 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app_server.errors import InternalError, InvalidRequest, RpcError
-from app_server.protocol.fs import FsGetMetadataResponse, FsReadDirectoryEntry
+
+if TYPE_CHECKING:
+    from app_server.protocol.fs import FsGetMetadataResponse, FsReadDirectoryEntry
 
 MAX_READ_BYTES = 64 * 1024 * 1024
 """A file beyond it is not read: it would have to be held in memory, three times over."""
@@ -72,6 +75,8 @@ def metadata(path: Path) -> FsGetMetadataResponse:
     with _faults("looked at", path):
         itself, target = path.lstat(), path.stat()
     created_s: float = getattr(target, "st_birthtime", 0.0)  # Python does not know it on every system
+    from app_server.protocol.fs import FsGetMetadataResponse  # models are loaded when they are needed
+
     return FsGetMetadataResponse(
         is_directory=stat.S_ISDIR(target.st_mode),
         is_file=stat.S_ISREG(target.st_mode),
@@ -83,6 +88,8 @@ def metadata(path: Path) -> FsGetMetadataResponse:
 
 def read_directory(path: Path) -> tuple[FsReadDirectoryEntry, ...]:
     """The direct children by name. Raises RpcError, also for a folder with more than `MAX_ENTRIES`."""
+    from app_server.protocol.fs import FsReadDirectoryEntry
+
     found: list[FsReadDirectoryEntry] = []
     with _faults("listed", path), os.scandir(path) as entries:
         for entry in entries:

@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
-from anyio.abc import TaskGroup
 
 from app_server.errors import InternalError, InvalidRequest
-from app_server.protocol.command import CommandExecOutputStream, CommandExecTerminalSize
 from app_server.values import frozen
 from app_server.workspace.child import Child, Reader, spawn
-from app_server.workspace.command_plan import CommandPlan
 from app_server.workspace.files import fault_of_system
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from app_server.protocol.command import CommandExecOutputStream, CommandExecTerminalSize
+    from app_server.workspace.command_plan import CommandPlan
 
 TIMED_OUT: Final = 124
 """The exit code of a command whose time was up, as of the program `timeout`."""

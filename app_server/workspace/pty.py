@@ -9,11 +9,14 @@ import errno
 import os
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import anyio
 
 from app_server.errors import NotSupported
-from app_server.protocol.command import CommandExecTerminalSize
+
+if TYPE_CHECKING:
+    from app_server.protocol.command import CommandExecTerminalSize
 
 if sys.platform != "win32":
     import termios

@@ -15,11 +15,13 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from app_server.protocol.search import FuzzyFileSearchResult
 from app_server.values import frozen
 from app_server.workspace.files import shown
+
+if TYPE_CHECKING:
+    from app_server.protocol.search import FuzzyFileSearchResult
 
 MAX_RESULTS: Final = 50
 MAX_PATHS: Final = 200_000
@@ -123,6 +125,8 @@ def _score(letters: Sequence[int], path: str) -> int:
 
 
 def _result(candidate: Candidate, score: int, indices: tuple[int, ...]) -> FuzzyFileSearchResult:
+    from app_server.protocol.search import FuzzyFileSearchResult  # models are loaded when they are needed
+
     return FuzzyFileSearchResult(
         root=candidate.root,
         path=candidate.path,

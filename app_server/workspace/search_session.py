@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Event
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from app_server.protocol.search import FuzzyFileSearchResult
 from app_server.workspace.search import Candidate, Stop, search
 
+if TYPE_CHECKING:
+    from app_server.protocol.search import FuzzyFileSearchResult
+
 T = TypeVar("T")
-Files = tuple[FuzzyFileSearchResult, ...]
+Files: TypeAlias = "tuple[FuzzyFileSearchResult, ...]"
 Listing = Callable[[Stop], list[Candidate]]
 """Blocking: the paths of the roots."""
 

@@ -14,13 +14,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.to_thread
-from anyio.abc import TaskGroup
 
 from app_server.workspace.files import shown
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
 
 POLL_S: Final = 0.25
 BUSY_SHARE: Final = 0.1

@@ -7,11 +7,13 @@ other than asked is told. Nothing is changed silently.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
-from app_server.extension_api import CheckedPicture
 from extensions.image_generation.backends.base import ImageRequest
 from extensions.image_generation.backends.capabilities import AUTO, Api, ImageModel, model_row
+
+if TYPE_CHECKING:
+    from app_server.extension_api import CheckedPicture
 
 _MIB: Final = 1024 * 1024
 Rule = Callable[[ImageRequest, ImageModel, Api], str | None]

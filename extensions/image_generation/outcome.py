@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
 import orjson
 
@@ -18,9 +18,11 @@ from app_server.extension_api import (
     ToolOutput,
 )
 from app_server.extension_api.values import frozen
-from extensions.image_generation.backends.base import BackendFailure, ImageRequest, ImageResult, ResultPicture
-from extensions.image_generation.inputs import InputFile
 from extensions.image_generation.limits import deviations
+
+if TYPE_CHECKING:
+    from extensions.image_generation.inputs import InputFile
+    from extensions.image_generation.backends.base import BackendFailure, ImageRequest, ImageResult, ResultPicture
 
 MAX_HINT_BYTES: Final = 1024
 MAX_HOOK_BYTES: Final = 4000

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
 import anyio
 
@@ -33,9 +33,11 @@ from extensions.image_generation.backends.base import (
     ImageResult,
     ResultPicture,
 )
-from extensions.image_generation.inputs import InputFile
 from extensions.image_generation.limits import left_out
 from extensions.image_generation.outcome import ItemFacts, Made, notes_on, output_for
+
+if TYPE_CHECKING:
+    from extensions.image_generation.inputs import InputFile
 
 RESCUE_BOUND_S: Final = 30.0
 """How long check, save and completion may take once the pictures are here, whatever happens around them."""

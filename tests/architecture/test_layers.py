@@ -22,7 +22,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("turns",),
     ("threads",),
     ("methods", "extension_host"),
-    ("bootstrap", "wiring", "commands", "cli", "__main__"),
+    ("bootstrap", "wiring", "commands", "cli", "first_answer", "__main__"),
 )
 LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 
@@ -33,6 +33,9 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("cli", "commands"): "the parser hands over to the command that was named",
     ("cli", "bootstrap"): "the parser may hand the server's own command to the composition root",
     ("__main__", "cli"): "`python -m app_server` is the console script",
+    ("__main__", "first_answer"): "the first answer comes before the command line is read",
+    ("cli", "first_answer"): "the parser hands on what was read from stdin before it",
+    ("commands", "first_answer"): "the server goes on with what was read from stdin before it",
 }
 """Importer, imported → why the rule does not hold for the two."""
 

@@ -192,7 +192,7 @@ CLIENT_REQUESTS: Final[Mapping[str, Row]] = MappingProxyType(
         "account/securitySetup/read": _LATER,
         "account/rateLimits/read": _DONE,
         "account/rateLimitResetCredit/consume": _LATER,
-        "account/usage/read": _LATER,
+        "account/usage/read": _DONE,
         "account/workspaceMessages/read": _LATER,
         "account/sendAddCreditsNudgeEmail": _LATER,
         "feedback/upload": _LATER,

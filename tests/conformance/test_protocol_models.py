@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft7Validator  # type: ignore[import-untyped]  # jsonschema ships no types
 from pydantic import BaseModel
 
-from app_server.protocol import account, items, tables, thread, user_input
+from app_server.protocol import account, items, tables, thread_data, user_input
 from app_server.protocol.base import Params, SparseModel, WireModel
 from tests.conformance.reference_schema import (
     Frame,
@@ -267,7 +267,7 @@ UNIONS: dict[tuple[str, str], Any] = {
             ("turn_error", "CodexErrorInfo"),
         )
     },
-    ("Thread", "source"): thread.SessionSource,
+    ("Thread", "source"): thread_data.SessionSource,
 }
 
 

@@ -33,7 +33,9 @@ FAMILIES = [
     "thread",
     "thread_data",
     "thread_events",
+    "thread_replies",
     "turn",
+    "turn_data",
     "turn_error",
     "user_input",
 ]

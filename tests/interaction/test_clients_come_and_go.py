@@ -48,7 +48,7 @@ async def test_a_client_that_leaves_in_mid_turn_stops_nothing_and_another_sees_t
     assert resumed["thread"]["status"] == {"type": "active", "activeFlags": []}
     assert [(each["id"], each["status"]) for each in resumed["thread"]["turns"]] == [(turn_id, "inProgress")]
     assert (turn["status"], turn["items"][0]["text"]) == ("completed", "Half whole.")
-    assert [params["delta"] for params in second.notifications("item/agentMessage/delta")] == ["whole."]
+    assert [params["delta"] for params in second.notifications("item/agentMessage/delta")] == ["Half ", "whole."]
 
 
 async def test_a_thread_is_announced_to_every_client(tmp_path: Path) -> None:

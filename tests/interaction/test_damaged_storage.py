@@ -193,7 +193,9 @@ async def test_on_a_broken_database_a_client_is_greeted_and_every_thread_method_
         assert path.read_bytes() == b"garbage" * 1000
 
 
-async def test_a_broken_database_whose_threads_have_copies_is_made_again_at_the_start(tmp_path: Path) -> None:
+async def test_a_broken_database_whose_threads_have_copies_is_made_again_and_every_client_is_told(
+    tmp_path: Path,
+) -> None:
     async with ScriptedUpstream() as up:
         home = make_home(tmp_path, up.base_url)
         up.queue += [text_turn("r1", "One."), text_turn("r2", "Two.")]
@@ -201,12 +203,19 @@ async def test_a_broken_database_whose_threads_have_copies_is_made_again_at_the_
             thread_id = await start_thread(client)
             await run_turn(client, thread_id)
         (home.home / "state.sqlite").write_bytes(b"garbage" * 1000)
-        async with serving(home) as (_, client):
+        async with serving(home) as (app, client):
             assert [row["id"] for row in (await client.request("thread/list", {}))["data"]] == [thread_id]
+            told = await client.wait_for("warning")
+            async with connected(app) as later:
+                assert await later.wait_for("warning") == told
             await client.request("thread/resume", {"threadId": thread_id})
             assert (await run_turn(client, thread_id))["status"] == "completed"
+        assert told["threadId"] is None
+        assert told["message"].startswith("The damaged database of this home was made anew. Saved 1 threads with ")
+        assert f"; the broken database is kept at {home.home / 'state.sqlite.broken-'}" in told["message"]
         async with serving(home) as (_, client):
             read = await client.request("thread/read", {"threadId": thread_id, "includeTurns": True})
+            assert client.notifications("warning") == []
         assert [turn["status"] for turn in read["thread"]["turns"]] == ["completed", "completed"]
 
 

@@ -266,7 +266,7 @@ async def test_a_turn_with_a_gap_begins_behind_it(after_s: float, begins_at_once
     async def run_turn(turn: object) -> None:
         begun.append(turn)
 
-    live, turn = cast("LiveThread", SimpleNamespace(run_turn=run_turn)), cast("Turn", object())
+    live, turn = cast("LiveThread", SimpleNamespace(run_turn=run_turn, left=False)), cast("Turn", object())
     async with anyio.create_task_group() as tasks:
         manager = ThreadManager(cast("Any", None), cast("Any", None), cast("Any", SimpleNamespace(clock=None)), tasks)
         manager.run(live, turn, after_s=after_s)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app_server.bootstrap import App
-from app_server.protocol.image import PICTURE_ROUTE
+from app_server.pictures.links import PICTURE_ROUTE
 from app_server.transport.websocket import serve_websocket
 from tests.interaction.conversation import Client, imagegen, picture_home, run_turn, start_thread
 from tests.support.client import ws_client

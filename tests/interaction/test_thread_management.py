@@ -172,6 +172,20 @@ async def test_an_archived_thread_has_to_be_unarchived_before_it_is_resumed(talk
     assert (code, message) == (-32600, f"thread {thread_id} is archived; call thread/unarchive before you resume it")
 
 
+async def test_an_archived_thread_is_not_archived_again(talk: Talk) -> None:
+    _, client = talk
+    thread_id = await used_thread(talk)
+    await client.request("thread/archive", {"threadId": thread_id})
+
+    code, message = await refused(client, "thread/archive", {"threadId": thread_id})
+
+    assert (code, message) == (
+        -32600,
+        f"thread {thread_id} is archived already; call thread/unarchive to take it back into the list",
+    )
+    assert client.order().count("thread/archived") == 1
+
+
 async def test_a_deleted_thread_is_gone_with_its_picture(tmp_path: Path) -> None:
     async with ScriptedUpstream() as up:
         home = picture_home(tmp_path, up)

@@ -68,6 +68,25 @@ async def test_a_fork_goes_on_from_the_turns_it_took_along(talk: Talk, cut: dict
     assert len((await client.request("thread/turns/list", {"threadId": source}))["data"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("cut", "told"),
+    [({}, [(1, 270)]), ({"lastTurnId": 0}, [(0, 135)]), ({"lastTurnId": 0, "excludeTurns": True}, [])],
+)
+async def test_a_fork_tells_what_the_turns_in_its_reply_cost(
+    talk: Talk, cut: dict[str, Any], told: list[tuple[int, int]]
+) -> None:
+    _, client = talk
+    source, turns = await two_turns(talk)
+    params = cut | ({"lastTurnId": turns[cut["lastTurnId"]]} if "lastTurnId" in cut else {})
+
+    fork = (await client.request("thread/fork", {"threadId": source, **params}))["thread"]["id"]
+    await client.wait_for("thread/started", thread__id=fork)
+
+    usages = [usage for usage in client.notifications("thread/tokenUsage/updated") if usage["threadId"] == fork]
+    shown = [(turns.index(usage["turnId"]), usage["tokenUsage"]["total"]["totalTokens"]) for usage in usages]
+    assert shown == told
+
+
 async def test_a_fork_of_a_running_thread_has_its_turn_interrupted(talk: Talk) -> None:
     up, client = talk
     gate = Gate()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
 from app_server.config.schema import Config, ProviderConfig
+from app_server.extension_api.scopes import ModelFacts
 from app_server.providers.base import Credentials
-from app_server.providers.catalog import EffortOption, ModelEntry, list_models
+from app_server.providers.catalog import EffortOption, ModelEntry, list_models, model_facts
 from app_server.providers.fetched_catalog import KEPT_S, RETRY_S, FetchedModels, merged, read_models
 from app_server.providers.registry import ProviderRegistry, ProviderWiring
 from app_server.version import PROTOCOL_VERSION
@@ -120,6 +122,22 @@ async def test_without_an_answer_that_counts_there_are_no_rows_and_it_is_not_ask
     assert await backend.models.entries("mine") == ()
     backend.clock.s = kept_s
     assert await backend.models.entries("mine") == (ENTRY,)
+
+
+async def test_what_was_told_of_a_model_counts_for_turns_even_when_it_is_not_told_again() -> None:
+    bare = {"slug": "gpt-5.5", "input_modalities": ["text"]}
+    backend = Backend(httpx.Response(200, json={"models": [ROW, bare]}), httpx.Response(500))
+    before = backend.models.facts("mine", "gpt-new")
+    await backend.models.entries("mine")
+    backend.clock.s = KEPT_S
+    await backend.models.entries("mine")
+
+    assert before == ModelFacts(slug="gpt-new", known=False)
+    assert backend.models.facts("mine", "gpt-new") == ModelFacts(
+        slug="gpt-new", context_window_tokens=400_000, default_effort="low"
+    )
+    assert backend.models.facts("mine", "gpt-5.5") == replace(model_facts("gpt-5.5"), accepts_images=False)
+    assert backend.models.facts("other", "gpt-new") == ModelFacts(slug="gpt-new", known=False)
 
 
 @pytest.mark.parametrize("provider", ["other", "nobody", "offline"])

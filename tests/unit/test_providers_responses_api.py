@@ -291,6 +291,23 @@ async def test_an_event_over_the_cap_is_refused_for_good() -> None:
     assert (error.stream_retry, body.closed) == (False, True)
 
 
+async def test_an_answer_that_never_ends_is_given_up_at_its_limit() -> None:
+    piece = b'data: {"type":"response.output_text.delta","item_id":"m","delta":"%s"}\n\n' % (b"x" * 1024)
+    body = FakeBody(*[piece] * 2000, DONE)
+    error = await failure_of(Upstream(httpx.Response(200, stream=body)), stream_max_mb=1)
+    assert error.message == (
+        'The answer of provider "mine" is larger than 1 MiB and was given up; ask for less, or raise stream_max_mb of '
+        "this provider in config.toml."
+    )
+    assert (error.stream_retry, body.closed, body.read) == (False, True, 1024 * 1024 // len(piece) + 1)
+
+
+async def test_an_answer_as_large_as_its_limit_is_taken() -> None:
+    filling = b":" + b"x" * (1024 * 1024 - len(DONE) - 2) + b"\n"
+    events = await events_of(Upstream(ok(filling, DONE)).provider(stream_max_mb=1))
+    assert isinstance(events[-1], Completed)
+
+
 async def test_a_refusal_is_read_to_its_cap_and_closed() -> None:
     body = FakeBody(*[b"x" * 1024] * (ERROR_BODY_BYTES // 1024 + 50))
     error = await failure_of(Upstream(httpx.Response(400, stream=body)))

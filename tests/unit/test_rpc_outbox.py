@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -196,3 +197,21 @@ async def test_a_reader_that_never_reads_cannot_hold_a_closed_outbox(
         outbox.close()
         await ended.wait()
     assert (stream.frames, outbox.queued_bytes) == ([], 0)
+
+
+async def test_what_was_written_is_let_go_while_nothing_else_comes() -> None:
+    class Gone(FakeStream):
+        async def send(self, frames: Sequence[bytes]) -> None:
+            self.entered.set()
+
+    frame = bytes(1_000_000)
+    held = sys.getrefcount(frame)
+    stream = Gone()
+    outbox = Outbox(stream)
+    async with running(outbox):
+        outbox.put(frame)
+        await stream.entered.wait()
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        assert sys.getrefcount(frame) == held
+        outbox.close()

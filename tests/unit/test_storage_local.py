@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import sys
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,7 @@ from app_server.storage.local.log import SqliteThreadLog
 from app_server.storage.local.pictures import select_pictures
 from app_server.storage.local.queries import page_statement
 from app_server.storage.local.schema import connect_reader, connect_writer, migrate
+from app_server.storage.local.writer import SqliteWriter
 
 pytestmark = pytest.mark.anyio
 
@@ -452,3 +454,18 @@ def test_pictures_of_an_older_home_are_in_the_index_after_its_migration(home: Pa
     assert found == [
         PictureRow(thread_id="t", seq=0, at_ms=7, turn_id="u", item_id="c1", ref=ref, path=path, prompt=prompt)
     ]
+
+
+async def test_the_writer_lets_go_of_what_it_wrote_while_nothing_else_comes(tmp_path: Path) -> None:
+    writer = SqliteWriter(tmp_path / "db", lambda path: sqlite3.connect(path, isolation_level=None))
+
+    def job(_connection: sqlite3.Connection) -> None:
+        """As one that holds large records."""
+
+    held = weakref.ref(job)
+    await writer.run(job)
+    del job
+    with anyio.fail_after(5):
+        while held() is not None:
+            await anyio.lowlevel.checkpoint()
+    await writer.aclose()

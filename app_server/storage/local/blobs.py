@@ -13,16 +13,18 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 
 from app_server.extension_api.tools import PictureRef
 from app_server.ids import uuid7
 from app_server.storage.base import BlobAltered, BlobMissing
-from app_server.storage.local.database import LocalDatabase
 from app_server.storage.local.failures import storage_error
 from app_server.storage.rules import blob_altered, blob_missing, check_bytes, has_sha256, is_sha256
+
+if TYPE_CHECKING:
+    from app_server.storage.local.database import LocalDatabase
 
 _SUFFIXES: Final = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/gif": ".gif"}
 _MAX_FILE_THREADS = 4

@@ -12,13 +12,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from app_server.ids import uuid7
-from app_server.storage.base import StorageError
+from app_server.storage.base import Notices, StorageError
 from app_server.storage.local.copies import ThreadCopies
 from app_server.storage.local.failures import storage_error
 from app_server.storage.local.opening import connect_or_salvage
@@ -26,6 +26,9 @@ from app_server.storage.local.process_lock import ProcessLock
 from app_server.storage.local.schema import connect_reader
 from app_server.storage.local.writer import After, Job, SqliteWriter
 from app_server.storage.rules import storage_closed
+
+if TYPE_CHECKING:
+    from app_server.storage.local.salvage import SalvageReport
 
 T = TypeVar("T")
 
@@ -35,12 +38,14 @@ _MAX_READERS = 8
 class LocalDatabase:
     """`<home>/state.sqlite`, opened at the first use."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, notices: Notices | None = None) -> None:
+        self._notices = notices or Notices()
+        self._salvaged: SalvageReport | None = None
         self.home = Path(os.path.abspath(home))
         self.path = self.home / "state.sqlite"
         self.lock = ProcessLock(self.home / "locks", uuid7())
         self.copies = ThreadCopies(self.home)
-        self._writer = SqliteWriter(self.path, lambda path: connect_or_salvage(path, self.lock))
+        self._writer = SqliteWriter(self.path, self._connect)
         self._limiter = anyio.CapacityLimiter(_MAX_READERS)
         self._guard = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
@@ -59,6 +64,9 @@ class LocalDatabase:
         """Run `job` in the writer thread, inside a transaction, and `after` behind its commit; durable on return."""
         result = await self._writer.run(job, after)
         self._opened = True
+        if (report := self._salvaged) is not None:
+            self._salvaged = None
+            self._notices.tell(f"The damaged database of this home was made anew. {report.sentence()}")
         return result
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -82,6 +90,11 @@ class LocalDatabase:
             self._close_idle()
             await self._writer.aclose()
             self.lock.release()
+
+    def _connect(self, path: Path) -> sqlite3.Connection:
+        """For the writer, in its thread."""
+        connection, self._salvaged = connect_or_salvage(path, self.lock)
+        return connection
 
     def _release_leases(self, connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE leases SET owner = NULL WHERE owner = ?", (self.lock.owner,))

@@ -11,11 +11,14 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import TYPE_CHECKING
 
 from app_server.storage.base import LOCAL_TENANT, Lease
-from app_server.storage.local.database import LocalDatabase
 from app_server.storage.local.process_lock import ProcessLock, owner_lives
 from app_server.storage.rules import lease_held, lease_lost
+
+if TYPE_CHECKING:
+    from app_server.storage.local.database import LocalDatabase
 
 _BY_THREAD = "tenant = ? AND thread_id = ?"
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app_server.clock import Clock
 from app_server.storage.base import (
     LOCAL_TENANT,
     Lease,
@@ -21,12 +20,15 @@ from app_server.storage.base import (
     ThreadQuery,
     ThreadRow,
 )
-from app_server.storage.local.database import LocalDatabase
 from app_server.storage.local.leases import require_lease
 from app_server.storage.local.pictures import index_pictures, select_pictures
 from app_server.storage.local.queries import INSERT_ROW, SELECT_ROW, UPDATE_ROW, page_statement, read_row, row_values
-from app_server.storage.local.writer import After
 from app_server.storage.rules import check_row, decode_json, encode_record, thread_exists, thread_unknown
+
+if TYPE_CHECKING:
+    from app_server.clock import Clock
+    from app_server.storage.local.database import LocalDatabase
+    from app_server.storage.local.writer import After
 
 _Encoded = tuple[str, int, bytes]
 """kind, at_ms, data"""

@@ -22,14 +22,17 @@ from app_server.observability.logging import get_logger
 from app_server.storage.base import StorageDamaged
 from app_server.storage.local.copies import has_copies
 from app_server.storage.local.process_lock import ProcessLock, others_live
-from app_server.storage.local.salvage import salvage
+from app_server.storage.local.salvage import SalvageReport, salvage
 from app_server.storage.local.schema import connect_writer
 
 log = get_logger("storage")
 
 
-def connect_or_salvage(path: Path, lock: ProcessLock) -> sqlite3.Connection:
-    """The writer's connection; this process shows from then on that it has the home open. Raises StorageError."""
+def connect_or_salvage(path: Path, lock: ProcessLock) -> tuple[sqlite3.Connection, SalvageReport | None]:
+    """The writer's connection, and what was saved if the database was made anew. Raises StorageError.
+
+    This process shows from then on that it has the home open."""
+    report = None
     try:
         if not path.exists() and has_copies(path.parent):
             raise StorageDamaged(
@@ -47,4 +50,4 @@ def connect_or_salvage(path: Path, lock: ProcessLock) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
-    return connection
+    return connection, report

@@ -20,13 +20,15 @@ import binascii
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
 import orjson
 
-from app_server.extension_api import HttpAnswer
 from app_server.extension_api.values import frozen
 from extensions.image_generation.backends.base import BackendFailure, FailureKind, ResultPicture, UsageLimit
+
+if TYPE_CHECKING:
+    from app_server.extension_api import HttpAnswer
 
 MAX_MESSAGE_CHARS: Final = 4000
 MAX_BODY_BYTES: Final = 64 * 1024

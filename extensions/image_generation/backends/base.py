@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TYPE_CHECKING
 
 from app_server.extension_api.values import frozen
-from extensions.image_generation.backends.capabilities import Api
+
+if TYPE_CHECKING:
+    from extensions.image_generation.backends.capabilities import Api
 
 
 class FailureKind(StrEnum):

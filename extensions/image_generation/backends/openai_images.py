@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 import anyio
@@ -31,10 +31,12 @@ from extensions.image_generation.backends.base import (
     ResultPicture,
     Watch,
 )
-from extensions.image_generation.backends.capabilities import Api
 from extensions.image_generation.backends.payloads import form_body, json_body
 from extensions.image_generation.backends.retries import FIRST_BACKOFF_S, Limits, Progress, next_step
 from extensions.image_generation.backends.streams import PictureStream
+
+if TYPE_CHECKING:
+    from extensions.image_generation.backends.capabilities import Api
 
 MAX_ANSWER_BYTES: Final = 96 * 1024 * 1024
 """A picture of 64 MiB as base64, and room for the JSON around it; of a stream, all its pictures together."""

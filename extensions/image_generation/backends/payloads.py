@@ -6,11 +6,13 @@ Automatic parameters are sent as `auto` where API and model know the word, else 
 from __future__ import annotations
 
 import base64
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
 from app_server.extension_api import Form, FormFile
-from extensions.image_generation.backends.base import ImageRequest, InputPicture
 from extensions.image_generation.backends.capabilities import AUTO, Api, model_row
+
+if TYPE_CHECKING:
+    from extensions.image_generation.backends.base import ImageRequest, InputPicture
 
 _SUFFIXES: Final = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import anyio.to_thread
 import orjson
 
-from app_server.extension_api import HttpAnswer
 from extensions.image_generation.backends.answers import (
     Answer,
     Link,
@@ -27,7 +26,10 @@ from extensions.image_generation.backends.answers import (
     stream_failure,
     unusable,
 )
-from extensions.image_generation.backends.base import BackendFailure, ResultPicture, Watch
+
+if TYPE_CHECKING:
+    from extensions.image_generation.backends.base import BackendFailure, ResultPicture, Watch
+    from app_server.extension_api import HttpAnswer
 
 
 class PictureStream:
