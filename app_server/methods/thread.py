@@ -90,11 +90,11 @@ async def thread_resume(ctx: Context, params: ThreadResumeParams) -> dict[str, A
     if params.since_seq is not None:
         check_since(params.since_seq, live.last_seq)
         services.hub.unsubscribe(live.thread_id, ctx.connection)  # what comes meanwhile is among the missed
-    comes_new = _join(ctx, live)  # at once: it is not unloaded then
     if fresh:
         cwd = resolve_cwd(params.cwd, services) if params.cwd else Path(live.settings.cwd)
         own = features_of(loaded_config(services, cwd, params.config), LayerOrigin.THREAD) if params.config else {}
         live.settings = with_resume_overrides(live.settings, params, features=own)
+    comes_new = _join(ctx, live)  # before anything waits: it is not unloaded then
     records = await services.threads.shown_records(live)
     since_seq = live.last_seq if params.since_seq is None else params.since_seq
     state, told = missed(live.thread_id, records, since_seq)

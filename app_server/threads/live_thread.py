@@ -200,7 +200,7 @@ class LiveThread:
     async def _on_end(self, ending: Ending) -> None:
         if self.active is not None:
             self._free(self.active)
-        if ending.answered and (read_state := self.row.meta.get("readState")) is not None:
+        if ending.unread and (read_state := self.row.meta.get("readState")) is not None:
             params = {"threadId": self.thread_id, "readState": read_state}
             self._deps.audience.notify_thread(self.thread_id, "thread/readState/changed", params)
 

@@ -52,7 +52,7 @@ def initial_settings(
         cwd=str(cwd),
         approval_policy=_plain(params.approval_policy) or _plain(config.approval_policy),
         approvals_reviewer=params.approvals_reviewer or "user",
-        sandbox=_sandbox(params.sandbox, params.permissions) or dict(_SANDBOXES[config.sandbox_mode]),
+        sandbox=_sandbox("sandbox", params.sandbox, params.permissions) or dict(_SANDBOXES[config.sandbox_mode]),
         effort=config.model_reasoning_effort,
         summary=config.model_reasoning_summary,
         verbosity=config.model_verbosity,
@@ -77,7 +77,7 @@ def with_resume_overrides(
         "cwd": str(Path(settings.cwd) / params.cwd) if params.cwd else None,
         "approval_policy": _plain(params.approval_policy),
         "approvals_reviewer": params.approvals_reviewer,
-        "sandbox": _sandbox(params.sandbox, params.permissions),
+        "sandbox": _sandbox("sandbox", params.sandbox, params.permissions),
         "personality": getattr(params, "personality", None),  # a fork cannot set it
         "service_tier": params.service_tier,
         "base_instructions": params.base_instructions,
@@ -97,7 +97,7 @@ def with_turn_overrides(settings: Settings, params: TurnStartParams | ThreadSett
         "cwd": str(Path(settings.cwd) / params.cwd) if params.cwd else None,
         "approval_policy": _plain(params.approval_policy),
         "approvals_reviewer": params.approvals_reviewer,
-        "sandbox": _sandbox(None, params.permissions) or _plain(params.sandbox_policy),
+        "sandbox": _sandbox("sandboxPolicy", params.sandbox_policy, params.permissions),
         "personality": params.personality,
         "service_tier": params.service_tier,
     }
@@ -174,16 +174,21 @@ def thread_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _sandbox(mode: str | None, profile: str | None) -> dict[str, Any] | None:
-    """The policy of a permission profile, else of a sandbox mode, else None. Raises InvalidRequest."""
-    if profile is not None:
-        if profile not in PERMISSION_PROFILES:
-            raise InvalidRequest(
-                f"There is no permission profile {profile[:100]}; permissionProfile/list names them all.",
-                data_code="unknownProfile",
-            )
-        mode = PERMISSION_PROFILES[profile]
-    return dict(_SANDBOXES[mode]) if mode else None
+def _sandbox(name: str, given: Any, profile: str | None) -> dict[str, Any] | None:
+    """The policy of a permission profile, or of what the param `name` says, or None. Raises InvalidRequest."""
+    if profile is None:
+        policy: dict[str, Any] | None = dict(_SANDBOXES[given]) if isinstance(given, str) else _plain(given)
+        return policy
+    if given is not None:
+        raise InvalidRequest(
+            f"`permissions` cannot be combined with `{name}`; send one of the two.", data_code="twoSandboxes"
+        )
+    if profile not in PERMISSION_PROFILES:
+        raise InvalidRequest(
+            f"There is no permission profile {profile[:100]}; permissionProfile/list names them all.",
+            data_code="unknownProfile",
+        )
+    return dict(_SANDBOXES[PERMISSION_PROFILES[profile]])
 
 
 def _plain(value: Any) -> Any:

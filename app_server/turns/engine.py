@@ -38,7 +38,12 @@ class Ending:
     status: str
     error: Mapping[str, Any] | None = None
     answered: bool = False
-    """Whether the model said something whole: then the thread has something unread."""
+    """Whether the model said something whole."""
+
+    @property
+    def unread(self) -> bool:
+        """Whether the thread has something to read now: an answer, or why there is none."""
+        return self.answered or self.status == "failed"
 
 
 @frozen
@@ -171,11 +176,14 @@ class Turn:
             self._emitter.show_unstored(error.message)
         except Exception:  # as in `_guarded`: one broken turn must not end the server
             log.error("turn_end_crashed", thread_id=self.ctx.thread_id, turn_id=self.ctx.turn_id, exc_info=True)
-        await self._on_end(ending)
-        ids = {"threadId": self.ctx.thread_id, "turnId": self.ctx.turn_id}
-        self._on_status("systemError" if ending.status == "failed" else "idle")
-        if ending.error is not None:
+        if ending.error is None:
+            await self._on_end(ending)
+            self._on_status("idle")
+        else:
+            self._on_status("systemError")
+            ids = {"threadId": self.ctx.thread_id, "turnId": self.ctx.turn_id}
             self._sink.show("error", {"error": ending.error, "willRetry": False, **ids})
+            await self._on_end(ending)
         turn = self.wire(status=ending.status, error=ending.error, completed_at_ms=completed_at_ms)
         self._sink.show("turn/completed", {"threadId": self.ctx.thread_id, "turn": turn}, seq=seq)
 
@@ -195,7 +203,7 @@ class Turn:
             "error": ending.error,
             "startedAtMs": self.started_at_ms,
             "completedAtMs": completed_at_ms,
-            "answered": ending.answered,
+            "answered": ending.unread,
         }
         return completed_at_ms, await self._sink.append(*records, Record(kind=TURN_COMPLETED, data=end))
 

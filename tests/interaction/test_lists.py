@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from app_server.protocol.unsupported import UNSUPPORTED
-from tests.interaction.conversation import UNKNOWN_THREAD, refused, start_thread
+from tests.interaction.conversation import UNKNOWN_THREAD, refused, run_turn, start_thread
 from tests.support.server import connected, make_home, running, serving
+from tests.support.upstream import ScriptedUpstream, text_turn
 
 pytestmark = pytest.mark.anyio
 NO_UPSTREAM = "http://127.0.0.1:9/v1"
@@ -94,6 +95,35 @@ async def test_a_thread_takes_the_permission_profiles_that_are_listed(tmp_path: 
 
     assert taken["sandbox"] == {"type": "dangerFullAccess"}
     assert unknown == (-32600, "There is no permission profile :everything; permissionProfile/list names them all.")
+
+
+@pytest.mark.parametrize(
+    "name", ["thread/start", "thread/resume", "thread/fork", "turn/start", "thread/settings/update"]
+)
+async def test_a_permission_profile_and_a_sandbox_are_not_taken_together(tmp_path: Path, name: str) -> None:
+    by_policy = name in ("turn/start", "thread/settings/update")
+    sandbox = {"sandboxPolicy": {"type": "dangerFullAccess"}} if by_policy else {"sandbox": "read-only"}
+    async with ScriptedUpstream() as up:
+        home = make_home(tmp_path, up.base_url)
+        up.queue.append(text_turn("r1", "Hello."))
+        async with serving(home) as (_, client):
+            thread_id = await start_thread(client)
+            await run_turn(client, thread_id)
+        async with serving(home) as (_, client):
+            if by_policy:
+                await client.request("thread/resume", {"threadId": thread_id})
+            params = {
+                "threadId": thread_id,
+                "input": [{"type": "text", "text": "Hi"}],
+                "permissions": ":workspace",
+                **sandbox,
+            }
+            code, message = await refused(client, name, params)
+
+    assert (code, message) == (
+        -32600,
+        f"`permissions` cannot be combined with `{next(iter(sandbox))}`; send one of the two.",
+    )
 
 
 async def test_there_is_one_collaboration_mode(tmp_path: Path) -> None:

@@ -470,10 +470,4 @@ TABLE: Final[tuple[Row, ...]] = (
             f"{_POST}tools.function:update_plan: only in the reference …",
         ),
     ),
-    Row(
-        id="failed-turn-unread",
-        section=_LATER,
-        scenarios=("account", "context_overflow", "upstream_faults"),
-        lines=("MISSING state thread/readState/changed: …",),
-    ),
 )
