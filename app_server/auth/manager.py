@@ -63,6 +63,8 @@ class AuthManager:
         self._clock = clock or SystemClock()
         self._handed_over: _Login | None = None
         self._keeper: weakref.ref[object] | None = None
+        self._read: tuple[tuple[int, ...], StoredAuth | None] | None = None
+        """The file of the login as it was when it was last read, and what it held."""
 
     def snapshot(self, provider: ProviderConfig | None = None) -> AuthSnapshot:
         """The login as others may see it.
@@ -171,10 +173,21 @@ class AuthManager:
         handed_over, self._handed_over = self._handed_over, None
         return delete_auth(self.path) or handed_over is not None
 
+    def _stored(self) -> StoredAuth | None:
+        """The login on disk: read again whenever its file is another one, or was written since."""
+        try:
+            about = self.path.stat()
+        except OSError:
+            return read_auth(self.path)
+        seen = (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+        if self._read is None or self._read[0] != seen:
+            self._read = (seen, read_auth(self.path))
+        return self._read[1]
+
     def _login(self) -> _Login | None:
         if self._handed_over is not None:
             return self._handed_over
-        stored = read_auth(self.path)
+        stored = self._stored()
         if stored is None:
             return None
         if stored.mode is AuthMode.CHATGPT and stored.tokens is not None:

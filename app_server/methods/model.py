@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+import orjson
 
 from app_server.config.layers import LayerOrigin, LoadedConfig
 from app_server.config.merge import value_at
@@ -38,17 +42,32 @@ HOSTED_TOOL: Final = "image_generation"
 
 
 @method("model/list", ModelListParams)
-async def model_list(ctx: Context, params: ModelListParams) -> dict[str, Any]:
+def model_list(ctx: Context, params: ModelListParams) -> dict[str, Any] | Coroutine[Any, Any, dict[str, Any]]:
     """The built-in catalogue, and what a ChatGPT login's own adds to it; the cursor is the offset as a text."""
     provider = params.model_provider or ctx.services.config.config.model_provider
-    known = merged(await ctx.services.fetched_models.entries(provider), list_models(True, provider_id=provider))
+    fetched = ctx.services.fetched_models.known(provider)
+    return _asked_models(ctx, params, provider) if fetched is None else _models(params, provider, fetched)
+
+
+async def _asked_models(ctx: Context, params: ModelListParams, provider: str) -> dict[str, Any]:
+    return _models(params, provider, await ctx.services.fetched_models.entries(provider))
+
+
+def _models(params: ModelListParams, provider: str, fetched: tuple[ModelEntry, ...]) -> dict[str, Any]:
+    known = merged(fetched, list_models(True, provider_id=provider))
     entries = tuple(entry for entry in known if params.include_hidden or not entry.hidden)
     start = page_offset(params.cursor, len(entries))
     end = start + page_limit(params.limit, default=len(entries) or 1)
     return {
-        "data": [_model(entry).wire() for entry in entries[start:end]],
+        "data": [_encoded(entry) for entry in entries[start:end]],
         "nextCursor": str(end) if end < len(entries) else None,
     }
+
+
+@lru_cache(maxsize=256)
+def _encoded(entry: ModelEntry) -> orjson.Fragment:
+    """The row as JSON: rows are many and hardly ever change."""
+    return orjson.Fragment(orjson.dumps(_model(entry).wire()))
 
 
 @method("modelProvider/list", ModelProviderListParams)

@@ -192,7 +192,7 @@ async def thread_unsubscribe(ctx: Context, params: ThreadUnsubscribeParams) -> d
 
 
 @method("thread/loaded/list", ThreadLoadedListParams)
-async def thread_loaded_list(ctx: Context, params: ThreadLoadedListParams) -> dict[str, Any]:
+def thread_loaded_list(ctx: Context, params: ThreadLoadedListParams) -> dict[str, Any]:
     """Ids of the threads in memory, oldest first; the cursor is the last id of a page."""
     ids = ctx.services.threads.loaded
     if params.cursor is not None:

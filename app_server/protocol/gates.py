@@ -100,8 +100,10 @@ def experimental_use(method: str, params: Mapping[str, Any] | None) -> str | Non
     """
     if method in EXPERIMENTAL_METHODS:
         return method
-    for name in sorted(EXPERIMENTAL_FIELDS.get(method, ())):
-        value = (params or {}).get(name)
+    if not params or (fields := EXPERIMENTAL_FIELDS.get(method)) is None:
+        return None
+    for name in sorted(fields):
+        value = params.get(name)
         if value is not None and value is not False:
             return f"{method}.{name}"
     return None

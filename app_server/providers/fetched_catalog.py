@@ -68,25 +68,34 @@ class FetchedModels:
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._told: dict[str, Mapping[str, ModelEntry]] = {}
 
-    async def entries(self, provider_id: str) -> tuple[ModelEntry, ...]:
-        """The provider's own rows, in its order; none where it is not asked or does not answer. Takes TIMEOUT_S."""
-        if provider_id not in self._providers.ids or self._logins.tokens(self._providers.table(provider_id)) is None:
-            return ()
-        try:
-            access = self._providers.http_access(provider_id)
-        except AppServerError:
-            return ()  # the login cannot be used; the turn will say why
+    def known(self, provider_id: str) -> tuple[ModelEntry, ...] | None:
+        """The provider's own rows, in its order; none where it is not asked. None: it has to be asked, by `entries`."""
+        access = self._access(provider_id)
         if access is None:
             return ()
-        key = (access.base_url, access.headers.get("chatgpt-account-id", ""))
-        kept = self._kept.get(key)
-        if kept is None or kept.until_s <= self._clock.monotonic_s():
-            entries = await self._fetch(access)
-            if entries:
-                self._told[provider_id] = {entry.slug: entry for entry in entries}
-            kept_s = RETRY_S if entries is None else KEPT_S
-            kept = self._kept[key] = _Kept(entries=entries or (), until_s=self._clock.monotonic_s() + kept_s)
-        return kept.entries
+        kept = self._kept.get(_account(access))
+        return None if kept is None or kept.until_s <= self._clock.monotonic_s() else kept.entries
+
+    async def entries(self, provider_id: str) -> tuple[ModelEntry, ...]:
+        """The same, asked where it has to be; none where it does not answer. Takes TIMEOUT_S."""
+        kept, access = self.known(provider_id), self._access(provider_id)
+        if kept is not None or access is None:
+            return kept or ()
+        entries = await self._fetch(access)
+        if entries:
+            self._told[provider_id] = {entry.slug: entry for entry in entries}
+        until_s = self._clock.monotonic_s() + (RETRY_S if entries is None else KEPT_S)
+        self._kept[_account(access)] = _Kept(entries=entries or (), until_s=until_s)
+        return entries or ()
+
+    def _access(self, provider_id: str) -> HttpAccess | None:
+        """How the provider is asked; None for one that is not."""
+        if provider_id not in self._providers.ids or self._logins.tokens(self._providers.table(provider_id)) is None:
+            return None
+        try:
+            return self._providers.http_access(provider_id)
+        except AppServerError:
+            return None  # the login cannot be used; the turn will say why
 
     def facts(self, provider_id: str, slug: str) -> ModelFacts:
         """What a turn needs to know of a model: the provider's own words where it has told any, else the built-in."""
@@ -122,6 +131,10 @@ class FetchedModels:
             return None
         log.info("models_not_fetched", cause="no answer in time")
         return None
+
+
+def _account(access: HttpAccess) -> tuple[str, str]:
+    return access.base_url, access.headers.get("chatgpt-account-id", "")
 
 
 def read_models(body: bytes) -> tuple[ModelEntry, ...] | None:

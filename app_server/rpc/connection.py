@@ -2,7 +2,7 @@
 
     frame ─► parse ─► reply         wakes the waiter of our own request
                       initialize    answered in the loop, before anything heavy is loaded
-                      request       a task with its own cancel scope → dispatch → outbox
+                      request       dispatch; what has to wait is a task with its own cancel scope → outbox
                       invalid       an error answer with the id that could be read
                       notification  `initialized` is accepted, unknown ones are skipped
 
@@ -12,7 +12,7 @@ Turns are not the connection's: they go on.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import anyio
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from app_server.rpc.hub import Hub
 
 S = TypeVar("S")
+Answer = tuple[bytes, bool]
+"""An encoded answer, and whether it is a good one."""
 MAX_IN_FLIGHT = 1024
 """Requests of one connection that may be unanswered at a time; beyond it they are answered -32001."""
 _DRAIN_TIMEOUT_S = 5.0
@@ -50,7 +52,7 @@ _DRAIN_TIMEOUT_S = 5.0
 class DispatcherLike(Protocol):
     """`rpc/dispatch.Dispatcher`, named here so that importing a connection does not load the engine."""
 
-    async def dispatch(self, ctx: Any, request: Request) -> tuple[bytes, bool]: ...
+    def begin(self, ctx: Any, request: Request) -> Answer | Coroutine[Any, Any, Answer]: ...
 
 
 @frozen
@@ -89,6 +91,7 @@ class Connection(Generic[S]):
         self._server = server
         self._outbox = Outbox(stream)
         self._waiting: dict[int | str, Callable[[Reply], None]] = {}
+        self._core: Core[S] | None = None
         self._in_flight = 0
         self._ended = False
         self._idle = anyio.Event()
@@ -213,36 +216,47 @@ class Connection(Generic[S]):
             error = Overloaded(f"Server overloaded: {MAX_IN_FLIGHT} requests are unanswered; retry when some are.")
         else:
             try:
-                core = await self._server.core()
+                core = self._core = self._core or await self._server.core()
             except AppServerError as failed:
                 error = as_rpc_error(failed)
             else:
-                self._in_flight += 1
-                tasks.start_soon(self._serve, core, request)
+                self._begin(core, request, tasks)
                 return
         self._refuse(request, error)
+
+    def _begin(self, core: Core[S], request: Request, tasks: TaskGroup) -> None:
+        """Answer at once what needs no waiting; the rest is a task."""
+        ctx = RequestContext(
+            services=core.services,
+            connection=self,
+            session=self.session,
+            request_id=request.id,
+            method=request.method,
+        )
+        answer = core.dispatcher.begin(ctx, request)
+        if isinstance(answer, tuple):
+            self._reply(ctx, answer)
+        else:
+            self._in_flight += 1
+            tasks.start_soon(self._finish, ctx, answer)
 
     def _refuse(self, request: Request, error: RpcError) -> None:
         self.send(encode_error(request.id, error.wire_code, error.message, error.data))
 
-    async def _serve(self, core: Core[S], request: Request) -> None:
+    async def _finish(self, ctx: RequestContext[S], waiting: Coroutine[Any, Any, Answer]) -> None:
         try:
-            ctx = RequestContext(
-                services=core.services,
-                connection=self,
-                session=self.session,
-                request_id=request.id,
-                method=request.method,
-            )
-            frame, good = await core.dispatcher.dispatch(ctx, request)
-            self.send(frame)
-            if good:
-                for callback in ctx.callbacks:
-                    callback()
+            self._reply(ctx, await waiting)
         finally:
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()
+
+    def _reply(self, ctx: RequestContext[S], answer: Answer) -> None:
+        frame, good = answer
+        self.send(frame)
+        if good:
+            for callback in ctx.callbacks:
+                callback()
 
 
 ConnectionHandler = Callable[[MessageStream], Awaitable[None]]

@@ -33,8 +33,9 @@ def front_door_closed(package: str) -> Iterator[None]:
 
 
 with front_door_closed("oslash"), front_door_closed("jsonrpcserver"):
-    from jsonrpcserver.async_dispatcher import dispatch_request
+    from jsonrpcserver.dispatcher import call
     from jsonrpcserver.request import Request as EngineRequest
     from jsonrpcserver.result import Error, Success
+    from oslash.either import Left as Failed
 
-__all__ = ["EngineRequest", "Error", "Success", "dispatch_request"]
+__all__ = ["EngineRequest", "Error", "Failed", "Success", "call"]

@@ -5,7 +5,7 @@ A handler is `async def thread_start(ctx: RequestContext[Services], params: Thre
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +14,8 @@ from app_server.values import frozen
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-Handler = Callable[[Any, Any], Awaitable[Any]]
+Handler = Callable[[Any, Any], Any]
+"""(context, params) → the result, or a coroutine that ends with it."""
 H = TypeVar("H", bound=Handler)
 _MARK = "__method_spec__"
 

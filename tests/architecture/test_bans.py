@@ -12,7 +12,7 @@ from tests.architecture.source import Module, module_from, read_modules
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "jsonrpcserver": ("app_server/rpc/engine.py",),
-    "oslash": ("app_server/rpc/dispatch.py",),  # the result type that jsonrpcserver hands out
+    "oslash": ("app_server/rpc/engine.py",),  # the result type that jsonrpcserver hands out
     "sqlite3": ("app_server/storage/local/",),
     "httpx": (
         "app_server/net.py",

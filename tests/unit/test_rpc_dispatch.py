@@ -10,9 +10,10 @@ from typing import Any, cast
 
 import orjson
 import pytest
-from jsonrpcserver.async_dispatcher import dispatch_request
+from jsonrpcserver.dispatcher import call
 from jsonrpcserver.request import Request as EngineRequest
 from jsonrpcserver.result import Error, Success
+from oslash.either import Left as Failed
 
 from app_server.errors import ConfigurationError, InvalidRequest, NotSupported, Overloaded
 from app_server.protocol.base import Params, WireModel
@@ -89,7 +90,8 @@ async def ask(
     """The decoded answer of a server with this one method, and whether it is a good one."""
     dispatcher: Dispatcher[str] = Dispatcher({method: MethodSpec(name=method, params=model, handler=handler)})
     name = called or method
-    frame, good = await dispatcher.dispatch(context(name, request_id, experimental), Request(request_id, name, params))
+    begun = dispatcher.begin(context(name, request_id, experimental), Request(request_id, name, params))
+    frame, good = begun if isinstance(begun, tuple) else await begun
     return orjson.loads(frame), good
 
 
@@ -118,7 +120,7 @@ def test_dispatch_imports_these_names_of_jsonrpcserver_and_no_others() -> None:
         for name in node.names
     }
     assert used == {
-        "jsonrpcserver.async_dispatcher.dispatch_request",
+        "jsonrpcserver.dispatcher.call",
         "jsonrpcserver.request.Request",
         "jsonrpcserver.result.Error",
         "jsonrpcserver.result.Success",
@@ -141,16 +143,16 @@ def test_pin_error_holds_code_message_and_data_behind_error() -> None:
     assert (failure.code, failure.message, failure.data) == (-32600, "No.", {"code": "bad"})
 
 
-async def test_pin_dispatch_request_binds_context_and_params_and_returns_the_request_with_the_outcome() -> None:
+def test_pin_call_gives_the_method_context_and_params_and_returns_its_outcome() -> None:
     seen: list[Any] = []
 
-    async def method(ctx: Any, params: Any) -> Any:
+    def method(ctx: Any, params: Any) -> Any:
         seen.append((ctx, params))
         return Success("done")
 
-    request = EngineRequest("m", [MISSING], "id-1")
-    given, outcome = await dispatch_request({"m": method}, "the context", request)
-    assert (given, outcome._value.result, seen) == (request, "done", [("the context", MISSING)])
+    outcome = call(EngineRequest("m", [MISSING], "id-1"), "the context", method)
+    assert (outcome._value.result, seen) == ("done", [("the context", MISSING)])
+    assert isinstance(call(EngineRequest("m", [1], 1), "c", lambda ctx, params: Error(-1, "No.")), Failed)
 
 
 # -- good answers
