@@ -34,7 +34,7 @@ from app_server.pictures.quota import MIB, sweep_daily
 from app_server.pictures.reading import PictureReader
 from app_server.pictures.rescue import PictureRescue
 from app_server.pictures.store import FOLDER, PictureStore, Saving
-from app_server.providers.catalog import effective_context_window, model_facts
+from app_server.providers.catalog import effective_context_window
 from app_server.providers.fetched_catalog import FetchedModels
 from app_server.providers.limits import LastLimits
 from app_server.providers.registry import ProviderRegistry, ProviderWiring
@@ -79,6 +79,7 @@ class Wiring:
         self.hooks = hooks = read_hooks(app.config, app.home, app.options.cwd)
         self.config_warnings = (*config_warnings(app.config.warnings, self.features.current()), *hooks.warnings)
         self.providers = ProviderRegistry(app.config.config, self._provider_wiring())
+        self.fetched_models = FetchedModels(self.providers, self.auth, self.net.client, app.clock)
         images = app.config.config.image_generation
         saving = picture_saving(app.home, images)
         self.pictures = PictureStore(app.home, storage.blobs, saving=saving, clock=app.clock)
@@ -153,7 +154,7 @@ class Wiring:
             refresher=self.refresher,
             logins=self.logins,
             limits=self.limits,
-            fetched_models=FetchedModels(self.providers, self.auth, self.net.client, app.clock),
+            fetched_models=self.fetched_models,
             pictures=self.pictures,
             gallery=self.gallery,
             picture_reader=PictureReader(self.pictures),
@@ -195,7 +196,7 @@ class Wiring:
         """What is true right now for a turn: flags, login, provider, model, tools."""
         provider = self.providers.provider(settings.model_provider)
         features = self.features.for_thread(settings.project_features, settings.features)
-        facts = model_facts(settings.model)
+        facts = self.fetched_models.facts(settings.model_provider, settings.model)
         window = self._app.config.config.model_context_window or facts.context_window_tokens
         sized = replace(facts, context_window_tokens=window)
         scope = TurnScope(

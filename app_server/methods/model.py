@@ -54,20 +54,18 @@ async def _asked_models(ctx: Context, params: ModelListParams, provider: str) ->
 
 
 def _models(params: ModelListParams, provider: str, fetched: tuple[ModelEntry, ...]) -> dict[str, Any]:
+    rows = _rows(provider, fetched, params.include_hidden)
+    start = page_offset(params.cursor, len(rows))
+    end = start + page_limit(params.limit, default=len(rows) or 1)
+    return {"data": rows[start:end], "nextCursor": str(end) if end < len(rows) else None}
+
+
+@lru_cache(maxsize=32)
+def _rows(provider: str, fetched: tuple[ModelEntry, ...], include_hidden: bool) -> tuple[orjson.Fragment, ...]:
+    """The rows as JSON: they hardly ever change, and every client asks for them."""
     known = merged(fetched, list_models(True, provider_id=provider))
-    entries = tuple(entry for entry in known if params.include_hidden or not entry.hidden)
-    start = page_offset(params.cursor, len(entries))
-    end = start + page_limit(params.limit, default=len(entries) or 1)
-    return {
-        "data": [_encoded(entry) for entry in entries[start:end]],
-        "nextCursor": str(end) if end < len(entries) else None,
-    }
-
-
-@lru_cache(maxsize=256)
-def _encoded(entry: ModelEntry) -> orjson.Fragment:
-    """The row as JSON: rows are many and hardly ever change."""
-    return orjson.Fragment(orjson.dumps(_model(entry).wire()))
+    shown = [entry for entry in known if include_hidden or not entry.hidden]
+    return tuple(orjson.Fragment(orjson.dumps(_model(entry).wire())) for entry in shown)
 
 
 @method("modelProvider/list", ModelProviderListParams)

@@ -32,7 +32,7 @@ from app_server.protocol.jsonrpc import (
 from app_server.rpc.context import RequestContext
 from app_server.rpc.outbox import Outbox
 from app_server.rpc.session import Session
-from app_server.transport.base import FrameTooLarge, MessageStream, StreamClosed
+from app_server.transport.base import FrameTooLarge, MessageStream, QuickStream, StreamClosed
 from app_server.values import frozen
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class Connection(Generic[S]):
     def __init__(self, stream: MessageStream, server: Server[S], *, greeted: bool = False) -> None:
         """`greeted`: the first frame is an `initialize` that was answered before the server was loaded."""
         self._stream = stream
+        self._quick = stream if isinstance(stream, QuickStream) else None
         self._greeted = greeted
         self._server = server
         self._outbox = Outbox(stream)
@@ -134,9 +135,9 @@ class Connection(Generic[S]):
             callback()
 
     # -- out
-    def send(self, frame: bytes) -> None:
-        """Queue a frame that must arrive; a client that never reads is cut off in the end."""
-        if not self._outbox.put(frame):
+    def send(self, frame: bytes, *, flushed: bool = False) -> None:
+        """Queue a frame that must arrive; a client that never reads is cut off in the end. `flushed`: see `Outbox`."""
+        if not self._outbox.put(frame, flushed=flushed):
             self._outbox.close()
 
     def send_delta(self, delta: Delta) -> None:
@@ -176,6 +177,8 @@ class Connection(Generic[S]):
     # -- in
     async def _read(self, tasks: TaskGroup) -> None:
         while True:
+            if self._quick is None or not self._quick.ready:
+                self._outbox.flush()
             try:
                 data = await self._stream.receive()
             except StreamClosed:
@@ -216,7 +219,11 @@ class Connection(Generic[S]):
             error = Overloaded(f"Server overloaded: {MAX_IN_FLIGHT} requests are unanswered; retry when some are.")
         else:
             try:
-                core = self._core = self._core or await self._server.core()
+                await self._outbox.room()  # who does not read is not heard either, before much is kept for them
+                if self._core is None:
+                    self._outbox.flush()
+                    self._core = await self._server.core()
+                core = self._core
             except AppServerError as failed:
                 error = as_rpc_error(failed)
             else:
@@ -235,7 +242,7 @@ class Connection(Generic[S]):
         )
         answer = core.dispatcher.begin(ctx, request)
         if isinstance(answer, tuple):
-            self._reply(ctx, answer)
+            self._reply(ctx, answer, flushed=True)
         else:
             self._in_flight += 1
             tasks.start_soon(self._finish, ctx, answer)
@@ -251,9 +258,9 @@ class Connection(Generic[S]):
             if not self._in_flight:
                 self._idle.set()
 
-    def _reply(self, ctx: RequestContext[S], answer: Answer) -> None:
+    def _reply(self, ctx: RequestContext[S], answer: Answer, *, flushed: bool = False) -> None:
         frame, good = answer
-        self.send(frame)
+        self.send(frame, flushed=flushed)
         if good:
             for callback in ctx.callbacks:
                 callback()

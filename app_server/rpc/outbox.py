@@ -13,7 +13,7 @@ from collections import deque
 import anyio
 
 from app_server.rpc.delta import Delta, Merged
-from app_server.transport.base import MessageStream, StreamClosed
+from app_server.transport.base import MessageStream, QuickStream, StreamClosed
 
 MERGE_FROM_BYTES = 64 * 1024
 DELTA_LIMIT_BYTES = 32 * 1024 * 1024
@@ -29,23 +29,43 @@ class Outbox:
 
     def __init__(self, stream: MessageStream) -> None:
         self._stream = stream
+        self._quick = stream if isinstance(stream, QuickStream) else None
+        self._sending = False
         self._frames: deque[bytes | Merged] = deque()
         self._lagging = False
         self._wake = anyio.Event()
         self._closing = False
         self._flushing: anyio.CancelScope | None = None
-        self._less = anyio.Event()
+        self._less: anyio.Event | None = None
+        """Set when less is queued; there while somebody waits for that."""
         self.queued_bytes = 0
         self.dropped_deltas = 0
 
-    def put(self, frame: bytes) -> bool:
-        """Queue a frame that must arrive. False when the connection is beyond its limit and has to be cut."""
+    def put(self, frame: bytes, *, flushed: bool = False) -> bool:
+        """Queue a frame that must arrive. False when the connection is beyond its limit and has to be cut.
+
+        `flushed`: the caller will `flush` before it waits for anything.
+        """
         if self._closing:
             return True
         self._frames.append(frame)
         self.queued_bytes += len(frame)
-        self._wake.set()
+        if not flushed:
+            self._wake.set()
         return self.queued_bytes <= HARD_LIMIT_BYTES
+
+    def flush(self) -> None:
+        """Write now what needs no waiting; the writer does the rest."""
+        if not self._frames:
+            return
+        if self._quick is not None and not self._sending and self.queued_bytes < MERGE_FROM_BYTES:
+            batch = [frame for frame in self._frames if isinstance(frame, bytes)]
+            if len(batch) == len(self._frames) and self._quick.send_now(batch):
+                self._frames.clear()
+                self.queued_bytes = 0
+                self._lagging = False
+                return
+        self._wake.set()
 
     def put_delta(self, delta: Delta) -> None:
         """Queue a piece that a slow reader gets merged with others, or misses."""
@@ -69,6 +89,7 @@ class Outbox:
     async def room(self) -> None:
         """Wait while more than `ROOM_BYTES` are unread: for a sender that can slow down. Ends with the connection."""
         while self.queued_bytes > ROOM_BYTES and not self._closing:
+            self._less = self._less or anyio.Event()
             await self._less.wait()
 
     def close(self) -> None:
@@ -99,17 +120,20 @@ class Outbox:
                 await self._wake.wait()
                 continue
             batch, size = self._take()
+            self._sending = True
             try:
                 await self._stream.send(batch)
             except StreamClosed:
                 return
+            self._sending = False
             del batch  # frames may be large, and the next one may be long in coming
             self.queued_bytes -= size
             self._wake_waiting()
 
     def _wake_waiting(self) -> None:
-        waiting, self._less = self._less, anyio.Event()
-        waiting.set()
+        waiting, self._less = self._less, None
+        if waiting is not None:
+            waiting.set()
 
     def _take(self) -> tuple[list[bytes], int]:
         batch: list[bytes] = []

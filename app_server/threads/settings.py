@@ -52,7 +52,7 @@ def initial_settings(
         cwd=str(cwd),
         approval_policy=_plain(params.approval_policy) or _plain(config.approval_policy),
         approvals_reviewer=params.approvals_reviewer or "user",
-        sandbox=_sandbox("sandbox", params.sandbox, params.permissions) or dict(_SANDBOXES[config.sandbox_mode]),
+        **(_sandbox("sandbox", params.sandbox, params.permissions) or _configured(config)),
         effort=config.model_reasoning_effort,
         summary=config.model_reasoning_summary,
         verbosity=config.model_verbosity,
@@ -77,14 +77,14 @@ def with_resume_overrides(
         "cwd": str(Path(settings.cwd) / params.cwd) if params.cwd else None,
         "approval_policy": _plain(params.approval_policy),
         "approvals_reviewer": params.approvals_reviewer,
-        "sandbox": _sandbox("sandbox", params.sandbox, params.permissions),
         "personality": getattr(params, "personality", None),  # a fork cannot set it
         "service_tier": params.service_tier,
         "base_instructions": params.base_instructions,
         "developer_instructions": params.developer_instructions,
         "features": {**settings.features, **features} if features else None,
     }
-    return replace(settings, **{key: value for key, value in changes.items() if value is not None})
+    chosen = _sandbox("sandbox", params.sandbox, params.permissions)
+    return replace(settings, **{key: value for key, value in changes.items() if value is not None}, **chosen)
 
 
 def with_turn_overrides(settings: Settings, params: TurnStartParams | ThreadSettingsUpdateParams) -> Settings:
@@ -97,11 +97,11 @@ def with_turn_overrides(settings: Settings, params: TurnStartParams | ThreadSett
         "cwd": str(Path(settings.cwd) / params.cwd) if params.cwd else None,
         "approval_policy": _plain(params.approval_policy),
         "approvals_reviewer": params.approvals_reviewer,
-        "sandbox": _sandbox("sandboxPolicy", params.sandbox_policy, params.permissions),
         "personality": params.personality,
         "service_tier": params.service_tier,
     }
-    changed = replace(settings, **{key: value for key, value in changes.items() if value is not None})
+    chosen = _sandbox("sandboxPolicy", params.sandbox_policy, params.permissions)
+    changed = replace(settings, **{key: value for key, value in changes.items() if value is not None}, **chosen)
     return settings if changed == settings else changed
 
 
@@ -135,7 +135,7 @@ def settings_members(settings: Settings) -> dict[str, Any]:
         "approvalPolicy": settings.approval_policy,
         "approvalsReviewer": settings.approvals_reviewer,
         "sandbox": settings.sandbox,
-        "activePermissionProfile": None,
+        "activePermissionProfile": _profile(settings),
         "reasoningEffort": settings.effort,
         "multiAgentMode": "explicitRequestOnly",
     }
@@ -162,7 +162,7 @@ def thread_settings(settings: Settings) -> dict[str, Any]:
         "approvalPolicy": settings.approval_policy,
         "approvalsReviewer": settings.approvals_reviewer,
         "sandboxPolicy": settings.sandbox,
-        "activePermissionProfile": None,
+        "activePermissionProfile": _profile(settings),
         "model": settings.model,
         "modelProvider": settings.model_provider,
         "serviceTier": settings.service_tier,
@@ -174,11 +174,23 @@ def thread_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _sandbox(name: str, given: Any, profile: str | None) -> dict[str, Any] | None:
-    """The policy of a permission profile, or of what the param `name` says, or None. Raises InvalidRequest."""
+def _profile(settings: Settings) -> dict[str, Any] | None:
+    """The profile in force, as replies show it; none of ours extends another."""
+    return None if settings.permission_profile is None else {"id": settings.permission_profile, "extends": None}
+
+
+def _configured(config: Config) -> dict[str, Any]:
+    """The sandbox of the config; where no file and no client chose one, it is that of a profile."""
+    mode = config.sandbox_mode
+    profile = next(one for one, its_mode in PERMISSION_PROFILES.items() if its_mode == mode)
+    return {"sandbox": dict(_SANDBOXES[mode]), "permission_profile": None if "sandbox_mode" in config.raw else profile}
+
+
+def _sandbox(name: str, given: Any, profile: str | None) -> dict[str, Any]:
+    """What changes by a permission profile, or by what the param `name` says; else nothing. Raises InvalidRequest."""
     if profile is None:
-        policy: dict[str, Any] | None = dict(_SANDBOXES[given]) if isinstance(given, str) else _plain(given)
-        return policy
+        policy = _SANDBOXES[given] if isinstance(given, str) else given
+        return {} if policy is None else {"sandbox": _plain(policy), "permission_profile": None}
     if given is not None:
         raise InvalidRequest(
             f"`permissions` cannot be combined with `{name}`; send one of the two.", data_code="twoSandboxes"
@@ -188,7 +200,7 @@ def _sandbox(name: str, given: Any, profile: str | None) -> dict[str, Any] | Non
             f"There is no permission profile {profile[:100]}; permissionProfile/list names them all.",
             data_code="unknownProfile",
         )
-    return dict(_SANDBOXES[PERMISSION_PROFILES[profile]])
+    return {"sandbox": dict(_SANDBOXES[PERMISSION_PROFILES[profile]]), "permission_profile": profile}
 
 
 def _plain(value: Any) -> Any:

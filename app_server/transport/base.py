@@ -6,7 +6,7 @@ Implementations: `stdio` (JSON lines on the process's own pipes), `websocket`, `
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class StreamClosed(Exception):
@@ -50,4 +50,18 @@ class MessageStream(Protocol):
 
     async def aclose(self) -> None:
         """Close both directions; idempotent. A blocked `receive` ends with StreamClosed."""
+        ...
+
+
+@runtime_checkable
+class QuickStream(Protocol):
+    """What a stream may offer beside: to do now what needs no waiting, which saves a request two switches of tasks."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether `receive` would return at once."""
+        ...
+
+    def send_now(self, frames: Sequence[bytes]) -> bool:
+        """Write like `send`, if the peer has room; False, and nothing is written, where that is not sure."""
         ...

@@ -143,9 +143,16 @@ class StdioStream:
             raise frame
         return frame
 
+    @property
+    def ready(self) -> bool:
+        return self._reader.ready
+
     async def send(self, frames: Sequence[bytes]) -> None:
         if frames:
             await self._writer.write(b"\n".join((*frames, b"")))
+
+    def send_now(self, frames: Sequence[bytes]) -> bool:
+        return self._writer.write_now(b"\n".join((*frames, b"")))
 
     async def aclose(self) -> None:
         self._reader.close()
@@ -170,6 +177,10 @@ class _Reader:
         self._frames_to_yield = FRAMES_PER_YIELD
         if received:
             self._take(received)
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._inbox)
 
     async def next(self) -> bytes | FrameTooLarge:
         if self._loop is None and not self._closed:
@@ -293,6 +304,20 @@ class _Writer:
             await asyncio.shield(self._hand_over(rest))
             if self._closed:
                 raise StreamClosed
+
+    def write_now(self, data: bytes) -> bool:
+        """Write if nothing is on its way and nothing is wrong; what the peer has no room for follows by the thread."""
+        if self._closed or self._poll is None or len(data) > DIRECT_WRITE_BYTES:
+            return False
+        if self._busy is not None and not self._busy.done():
+            return False
+        try:
+            rest = self._write_what_fits(memoryview(data))
+        except StreamClosed:
+            return False  # the next `write` says so
+        if rest:
+            self._hand_over(rest)
+        return True
 
     def close(self) -> None:
         if self._closed and self._fd < 0:

@@ -30,6 +30,8 @@ class Settings:
     approval_policy: Any = "on-request"
     approvals_reviewer: str = "user"
     sandbox: Mapping[str, Any] = field(default_factory=lambda: {"type": "readOnly", "networkAccess": False})
+    permission_profile: str | None = None
+    """The profile that the sandbox comes from; None: somebody chose the sandbox itself."""
     effort: str | None = None
     summary: str | None = None
     verbosity: str | None = None

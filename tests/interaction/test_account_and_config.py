@@ -160,6 +160,19 @@ async def test_a_chatgpt_login_brings_its_own_models(tmp_path: Path) -> None:
     assert [request.path for request in up.requests] == ["/v1/models"]
 
 
+async def test_the_window_of_a_model_that_the_account_told_reaches_its_turns(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as up, serving(picture_home(tmp_path, up)) as (_, client):
+        up.routes["GET", "/models"] = Reply(body={"models": [{"slug": "gpt-of-the-account", "context_window": 1000}]})
+        up.queue += [text_turn("r1", "A."), text_turn("r2", "B.")]
+        thread_id = await start_thread(client, model="gpt-of-the-account")
+        await run_turn(client, thread_id)
+        await client.request("model/list", {})
+        await run_turn(client, thread_id)
+
+    told = client.notifications("thread/tokenUsage/updated")
+    assert [params["tokenUsage"]["modelContextWindow"] for params in told] == [None, 950]
+
+
 async def test_a_wrong_login_type_never_shows_the_key(tmp_path: Path) -> None:
     async with serving(make_home(tmp_path, NO_UPSTREAM)) as (_, client):
         _, message = await refused(client, "account/login/start", {"type": "apiKey", "apiKey": ["sk-secret"]})

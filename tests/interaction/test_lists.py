@@ -97,6 +97,56 @@ async def test_a_thread_takes_the_permission_profiles_that_are_listed(tmp_path: 
     assert unknown == (-32600, "There is no permission profile :everything; permissionProfile/list names them all.")
 
 
+READ_ONLY, WORKSPACE = ({"id": name, "extends": None} for name in (":read-only", ":workspace"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "params", "profile"),
+    [
+        ("", {}, READ_ONLY),
+        ("", {"permissions": ":workspace"}, WORKSPACE),
+        ("", {"sandbox": "workspace-write"}, None),
+        ('sandbox_mode = "workspace-write"', {}, None),
+        ('sandbox_mode = "workspace-write"', {"permissions": ":read-only"}, READ_ONLY),
+    ],
+)
+async def test_a_thread_tells_the_permission_profile_that_is_in_force(
+    tmp_path: Path, setting: str, params: dict[str, str], profile: dict[str, Any] | None
+) -> None:
+    home = make_home(tmp_path, NO_UPSTREAM)
+    config = home.home / "config.toml"
+    text = config.read_text(encoding="utf-8").replace('sandbox_mode = "workspace-write"', setting)
+    config.write_text(text, encoding="utf-8")
+    async with serving(home) as (_, client):
+        reply = await client.request("thread/start", params)
+
+    assert reply["activePermissionProfile"] == profile
+
+
+async def test_a_permission_profile_sticks_until_a_sandbox_is_chosen(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as up:
+        home = make_home(tmp_path, up.base_url)
+        up.queue += [text_turn("r1", "Hello."), text_turn("r2", "Hello.")]
+        async with serving(home) as (_, client):
+            thread_id = await start_thread(client, permissions=":workspace")
+            await run_turn(client, thread_id, permissions=":read-only")
+            forks = [
+                await client.request("thread/fork", {"threadId": thread_id, "excludeTurns": True, **more})
+                for more in ({}, {"sandbox": "read-only"})
+            ]
+        async with serving(home) as (_, other):
+            resumed = await other.request("thread/resume", {"threadId": thread_id})
+            await run_turn(other, thread_id, sandboxPolicy={"type": "readOnly", "networkAccess": True})
+
+        told = [
+            params["threadSettings"]["activePermissionProfile"]
+            for each in (client, other)
+            for params in each.notifications("thread/settings/updated")
+        ]
+    assert told == [READ_ONLY, None]
+    assert [reply["activePermissionProfile"] for reply in (*forks, resumed)] == [READ_ONLY, None, READ_ONLY]
+
+
 @pytest.mark.parametrize(
     "name", ["thread/start", "thread/resume", "thread/fork", "turn/start", "thread/settings/update"]
 )

@@ -111,7 +111,8 @@ class Soak:
         good = True
         print(f"{self._seconds:.0f} s; " + ", ".join(f"{count} {what}" for what, count in sorted(self._done.items())))
         for record in records:
-            findings = judge(record.samples, *record.at_rest)
+            before, after = record.at_rest
+            findings = judge(record.samples, before, after)
             good = good and all(one.good for one in findings)
             print("\n" + "\n".join(table(record.server.name, findings)))
         return 0 if good else 1

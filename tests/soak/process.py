@@ -95,6 +95,8 @@ class ServerProcess:
         if not path.exists():
             return 0
         with closing(sqlite3.connect(f"file:{pathname2url(str(path))}?mode=ro", uri=True)) as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'threads'").fetchone() is None:
+                return 0
             count: int = connection.execute("SELECT count(*) FROM threads").fetchone()[0]
         return count
 

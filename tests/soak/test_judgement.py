@@ -31,7 +31,7 @@ def test_a_finding_holds_both_growths_and_their_bounds() -> None:
     after = Sample(at_s=60, figures={"files": 9})
     (finding,) = judge(rising(10, 11, 12), REST, after, [bound])
     assert finding == Finding(
-        figure="files", first=7, last=9, highest=12, grew=pytest.approx(2.0), allowed=6.0, left=2, left_allowed=2
+        figure="files", first=7, last=9, highest=12, grew=2.0, allowed=6.0, left=2, left_allowed=2
     )
     assert finding.good
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -52,8 +52,11 @@ class FakeServer:
     async def client_ready(self, connection: Connection[None]) -> None:
         self.ready.append(connection)
 
-    async def dispatch(self, ctx: Any, request: Request) -> tuple[bytes, bool]:
+    def begin(self, ctx: Any, request: Request) -> tuple[bytes, bool] | Coroutine[Any, Any, tuple[bytes, bool]]:
         self.begun.append(request.id)
+        return self.answer(ctx, request) if request.method != "quick" else (encode_result(request.id, "at once"), True)
+
+    async def answer(self, ctx: Any, request: Request) -> tuple[bytes, bool]:
         ctx.after_reply(lambda: ctx.connection.send(b'{"behind":true}'))
         if request.method == "hold":
             await self.release.wait()
@@ -287,3 +290,15 @@ async def test_a_client_that_never_reads_is_cut_off_at_the_hard_limit(monkeypatc
         assert client.connection is not None
         with pytest.raises(StreamClosed):
             await client.say({"id": 1, "method": "echo"})
+
+
+async def test_what_needs_no_waiting_is_answered_while_the_rest_waits() -> None:
+    server = FakeServer()
+    async with connected(server) as client:
+        await client.shake_hands()
+        await client.say({"id": 1, "method": "hold"}, {"id": 2, "method": "quick"}, {"id": 3, "method": "quick"})
+        first = [await client.hear(), await client.hear()]
+        server.release.set()
+        assert first == [{"id": 2, "result": "at once"}, {"id": 3, "result": "at once"}]
+        assert await client.hear() == {"id": 1, "result": "hold"}
+        assert server.begun == [1, 2, 3]

@@ -215,3 +215,61 @@ async def test_what_was_written_is_let_go_while_nothing_else_comes() -> None:
             await anyio.lowlevel.checkpoint()
         assert sys.getrefcount(frame) == held
         outbox.close()
+
+
+class RoomyStream(FakeStream):
+    """A client that can be written to at once while `room` says so."""
+
+    def __init__(self, *, room: bool) -> None:
+        super().__init__()
+        self.room = room
+
+    @property
+    def ready(self) -> bool:
+        return False
+
+    def send_now(self, frames: Sequence[bytes]) -> bool:
+        if self.room:
+            self.batches.append(list(frames))
+        return self.room
+
+
+async def test_what_needs_no_waiting_is_written_in_one_batch_when_it_is_flushed() -> None:
+    stream = RoomyStream(room=True)
+    outbox = Outbox(stream)
+    async with running(outbox):
+        outbox.put(b"a", flushed=True)
+        outbox.put(b"b", flushed=True)
+        before = list(stream.batches)
+        outbox.flush()
+        outbox.flush()
+        assert (before, stream.batches, outbox.queued_bytes) == ([], [[b"a", b"b"]], 0)
+        outbox.close()
+
+
+async def test_what_is_flushed_without_room_is_written_by_the_writer_in_order() -> None:
+    stream = RoomyStream(room=False)
+    outbox = Outbox(stream)
+    stream.reading.set()
+    async with running(outbox) as ended:
+        outbox.put(b"a", flushed=True)
+        outbox.flush()
+        outbox.put(b"b")
+        outbox.close()
+        await ended.wait()
+    assert (stream.frames, outbox.queued_bytes) == ([b"a", b"b"], 0)
+
+
+async def test_nothing_overtakes_what_the_writer_is_sending() -> None:
+    stream = RoomyStream(room=True)
+    outbox = Outbox(stream)
+    async with running(outbox) as ended:
+        outbox.put(b"first")
+        await stream.entered.wait()
+        outbox.put(b"second", flushed=True)
+        outbox.flush()
+        waiting = list(stream.batches)
+        stream.reading.set()
+        outbox.close()
+        await ended.wait()
+    assert (waiting, stream.frames) == ([], [b"first", b"second"])

@@ -56,7 +56,7 @@ def test_a_new_thread_takes_params_over_config_over_defaults() -> None:
     config = replace(Config(), model="config-model", model_provider="config-provider")
     assert (started(config).model, started(config).model_provider) == ("config-model", "config-provider")
     assert started(config, model="asked", modelProvider="asked-provider", sandbox="read-only") == replace(
-        started(config), model="asked", model_provider="asked-provider", sandbox=READ_ONLY
+        started(config), model="asked", model_provider="asked-provider", sandbox=READ_ONLY, permission_profile=None
     )
 
 
