@@ -7,16 +7,16 @@ with a warning on stderr.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
-from app_server.commands import demo_options, doctor_options, exec_options
-from app_server.commands.listener_options import VALUE_OPTIONS, add_listener_options
 from app_server.errors import EXIT_CONFIGURATION, AppServerError, first_cause
 
 if TYPE_CHECKING:
+    import argparse
+
     from app_server.first_answer import Opening
 
 _EPILOG = """\
@@ -29,6 +29,10 @@ log: stderr, level by APP_SERVER_LOG=error|warn|info|debug (default warn); stdou
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all subcommands."""
+    import argparse
+
+    from app_server.commands import demo_options, doctor_options, exec_options
+
     common = argparse.ArgumentParser(add_help=False)
     _add_common(common, default=argparse.SUPPRESS)
     parser = argparse.ArgumentParser(
@@ -72,6 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_common(parser: argparse.ArgumentParser, *, default: object) -> None:
+    from app_server.commands.listener_options import add_listener_options
+
     add_listener_options(parser, default=default)
     options = parser.add_argument_group("server options")
     options.add_argument(
@@ -114,6 +120,8 @@ def main(argv: Sequence[str] | None = None, opening: Opening | None = None) -> i
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse; options before a subcommand are joined with those behind it, unknown ones are named on stderr."""
+    if list(arguments) in ([], ["serve"], ["app-server"]):  # as most clients start it: no parser has to be loaded
+        return cast("argparse.Namespace", _PLAIN)  # it has the members that are read
     parser = build_parser()
     first, rest = _known_command_first(arguments)
     parsed, unknown = parser.parse_known_args([*first, *rest])
@@ -129,19 +137,23 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
+_PLAIN = SimpleNamespace(command="serve", listen=None, overrides=[], enable=[], disable=[])
 _COMMANDS = frozenset(
     {"serve", "app-server", "features", "extensions", "demo", "exec", "doctor", "generate-json-schema", "generate-ts"}
 )
-_WITH_VALUE = frozenset({"-c", "--config", "--enable", "--disable"}) | VALUE_OPTIONS
+_WITH_VALUE = frozenset({"-c", "--config", "--enable", "--disable"})
 
 
 def _known_command_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Move the subcommand to the front, so that options before and behind it end up in one list."""
+    from app_server.commands.listener_options import VALUE_OPTIONS
+
+    with_value = _WITH_VALUE | VALUE_OPTIONS
     skip = False
     for index, argument in enumerate(arguments):
         if skip:
             skip = False
-        elif argument in _WITH_VALUE:
+        elif argument in with_value:
             skip = True
         elif argument in _COMMANDS:
             return [argument], [*arguments[:index], *arguments[index + 1 :]]

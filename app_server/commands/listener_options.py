@@ -6,7 +6,6 @@ refused: a login must not be missing because of a slip.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,6 +17,8 @@ from app_server.transport.address import ListenAddress, listen_addresses
 from app_server.values import frozen
 
 if TYPE_CHECKING:
+    import argparse
+
     from app_server.auth.listener import ListenerGate, Load
 
 CAPABILITY, SIGNED = "capability-token", "signed-bearer-token"

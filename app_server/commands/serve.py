@@ -7,14 +7,13 @@ are killed and sockets removed.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
 import signal
 import sys
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 
@@ -30,6 +29,9 @@ from app_server.transport.address import ListenAddress, control_socket, listen_b
 from app_server.transport.base import MAX_FRAME_BYTES
 from app_server.transport.stdio import CHUNK_BYTES, LineSplitter, StdioStream, claim_stdio
 
+if TYPE_CHECKING:
+    import argparse
+
 Sockets = list[tuple[Path, os.stat_result]]
 """The unix sockets that are ours while the server listens, and what their files are."""
 
@@ -44,7 +46,8 @@ def run(parsed: argparse.Namespace, opening: Opening | None = None) -> int:
     configure_logging(level_from_environment(os.environ))
     options = listener_options(parsed, SystemClock())
     try:
-        app = App(options_from(parsed))
+        app = App(options_from(parsed))  # takes a copy of the environment, for the commands that it will start
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look into every installed distribution
     except ConfigurationError as error:
         if opening is None or not opening.answered:
             raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 PRIVATE_MODE = 0o600
@@ -16,6 +15,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE_MODE) -> No
     """
     target = path.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
+    import tempfile  # slow to load, and of no use to a start
+
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # created readable by us alone
     temporary = Path(name)
     try:

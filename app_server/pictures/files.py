@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -63,6 +62,8 @@ def write_new(root: Path, name: Sequence[str], suffix: str, data: bytes) -> Path
     for part in folders:
         folder = folder / part
         _real_folder(folder)
+    import tempfile  # slow to load, and of no use to a start
+
     handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=suffix, dir=folder)  # O_EXCL and mode 0600
     try:
         with os.fdopen(handle, "wb") as file:

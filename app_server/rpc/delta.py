@@ -13,6 +13,8 @@ from app_server.protocol.jsonrpc import encode_notification
 MERGED_CHARS = 16 * 1024
 """A merged piece is not longer: clients that read lines of 64 KiB must take it."""
 _OVERHEAD_BYTES = 256
+_JOIN_EVERY = 64
+"""So many texts become one: each is an object of its own, with more bytes than a word has."""
 _PLACE = ("itemId", "summaryIndex", "contentIndex")
 
 
@@ -72,6 +74,8 @@ class Merged:
     def add(self, text: str) -> int:
         """Join a piece; returns by how much the queue grows."""
         self._texts.append(text)
+        if len(self._texts) == _JOIN_EVERY:
+            self._texts = ["".join(self._texts)]
         self._chars += len(text)
         self.size_bytes += len(text)
         return len(text)

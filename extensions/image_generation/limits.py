@@ -7,7 +7,7 @@ other than asked is told. Nothing is changed silently.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from extensions.image_generation.backends.base import ImageRequest
 from extensions.image_generation.backends.capabilities import AUTO, Api, ImageModel, model_row

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from app_server.extension_api import (
     CheckedPicture,
     Content,
-    ImageGenerationItem,
     PictureContent,
     PictureRef,
     TextContent,
@@ -21,8 +20,9 @@ from app_server.extension_api.values import frozen
 from extensions.image_generation.limits import deviations
 
 if TYPE_CHECKING:
-    from extensions.image_generation.inputs import InputFile
+    from app_server.extension_api import ImageGenerationItem
     from extensions.image_generation.backends.base import BackendFailure, ImageRequest, ImageResult, ResultPicture
+    from extensions.image_generation.inputs import InputFile
 
 MAX_HINT_BYTES: Final = 1024
 MAX_HOOK_BYTES: Final = 4000
@@ -107,6 +107,10 @@ class ItemFacts:
         )
 
     def _item(self, item_id: str, **members: Any) -> ImageGenerationItem:
+        from app_server.extension_api import (
+            ImageGenerationItem,  # the wire's models are slow to load: with the first call
+        )
+
         return ImageGenerationItem(
             id=item_id,
             result="",

@@ -15,7 +15,6 @@ from typing import Any, Final
 from app_server.extension_api import (
     Exposure,
     Hidden,
-    ImageViewItem,
     PictureContent,
     PictureRef,
     PictureRejected,
@@ -78,6 +77,8 @@ class ViewImageTool:
             text = f"the picture at `{path}` could not be stored: {cause}; check the disk and its free space"
             raise ToolFailure(text) from error
         handle = known_handle(call.history, ref.sha256) or call.next_handle()
+        from app_server.extension_api import ImageViewItem  # the wire's models are slow to load: with the first call
+
         item = ImageViewItem(id=call.call_id, path=str(path))
         await call.items.started(item)
         await call.items.completed(item)

@@ -205,10 +205,6 @@ def test_unread_text_takes_no_more_memory_from_a_limit_on() -> None:
     assert outbox.queued_bytes == queued_bytes
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a merged piece keeps each of its texts as an object of its own, and counts their characters alone",
-)
 def test_small_unread_pieces_take_the_memory_that_is_counted_for_them() -> None:
     outbox = Outbox(NobodyReads())
     while outbox.queued_bytes < MERGE_FROM_BYTES:
@@ -258,9 +254,6 @@ async def client_that_never_reads(app: App) -> AsyncIterator[tuple[MessageStream
         await ours.aclose()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="requests are taken in, and answered into the outbox, while nothing of it is read"
-)
 async def test_a_client_that_reads_no_answers_is_asked_for_no_more_questions(tmp_path: Path) -> None:
     async with (
         ScriptedUpstream() as up,

@@ -97,16 +97,12 @@ class Visitor:
                     turn_id = await self._begin(client, thread_id, SLOW)
                     await client.hears(DELTA, client.heard[DELTA] + 5)
                     seq = client.seqs[thread_id]
-            if ephemeral:  # nothing of it is stored: it is gone with its client
-                await client.ask("thread/unsubscribe", {"threadId": thread_id})
-                self._done["visits"] += 1
-                return
-            if not self._drops:
-                await self._cleaned(client, thread_id)
+            if ephemeral or not self._drops:
+                await self._cleaned(client, thread_id, ephemeral=ephemeral)
                 return
         async with self._connect() as client:  # the one above is gone; its turn goes on
             await self._resumed(client, thread_id, turn_id, seq)
-            await self._cleaned(client, thread_id)
+            await self._cleaned(client, thread_id, ephemeral=False)
 
     async def _begin(self, client: SoakClient, thread_id: str, words: str, *more: Any) -> str:
         await self._pace.step()
@@ -147,8 +143,9 @@ class Visitor:
         assert await client.turn_end(turn_id) == "completed"
         self._done["connections dropped in a turn, and resumed"] += 1
 
-    async def _cleaned(self, client: SoakClient, thread_id: str) -> None:
+    async def _cleaned(self, client: SoakClient, thread_id: str, *, ephemeral: bool) -> None:
         await self._pace.step()
-        await client.ask("thread/unsubscribe", {"threadId": thread_id})
+        if not ephemeral:  # one that nobody follows is gone already
+            await client.ask("thread/unsubscribe", {"threadId": thread_id})
         await client.ask("thread/delete", {"threadId": thread_id})
         self._done["visits"] += 1

@@ -10,12 +10,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from app_server.extension_api import ExtensionServices, ImagesEndpoint, MissingCredentials, TurnScope
 from extensions.image_generation.backends.base import BackendFailure, FailureKind, ImageBackend
 from extensions.image_generation.backends.capabilities import APIS
 from extensions.image_generation.backends.openai_images import OpenAiImagesBackend, Tools
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from extensions.image_generation.backends.offline import OfflineBackend

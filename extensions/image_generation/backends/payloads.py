@@ -6,7 +6,7 @@ Automatic parameters are sent as `auto` where API and model know the word, else 
 from __future__ import annotations
 
 import base64
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from app_server.extension_api import Form, FormFile
 from extensions.image_generation.backends.capabilities import AUTO, Api, model_row

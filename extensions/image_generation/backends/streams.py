@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import orjson
@@ -28,8 +28,8 @@ from extensions.image_generation.backends.answers import (
 )
 
 if TYPE_CHECKING:
-    from extensions.image_generation.backends.base import BackendFailure, ResultPicture, Watch
     from app_server.extension_api import HttpAnswer
+    from extensions.image_generation.backends.base import BackendFailure, ResultPicture, Watch
 
 
 class PictureStream:
