@@ -41,13 +41,10 @@ if TYPE_CHECKING:
 
 
 _MOMENT_S = 0.1
-"""For the requests that come with the handshake: they are served before anything else is loaded."""
+"""For the requests that come with the first one: they are served before anything else is loaded."""
 _REST = (
     "httpx",
     "app_server.methods.turn",
-    "app_server.methods.thread_pages",
-    "app_server.methods.model",
-    "app_server.methods.account",
     "app_server.providers.responses_api",
     "app_server.turns.conversation",
     "app_server.turns.engine",
@@ -151,12 +148,16 @@ class App:
                     self._built.set()
         return self._wiring
 
+    async def built(self) -> None:
+        """Returns once the server is built, behind the first answer."""
+        await self._built.wait()
+
     async def warm_up(self) -> None:
-        """Once the server is built and its client has first answers: load in a thread what a first turn will need.
+        """When a client has a thread, and the reply that says so: load in a thread what its first turn will need.
 
         For whoever owns the process and has time; without it the first turn loads it.
         """
-        await self._built.wait()
+        await self.hub.followed.wait()
         await anyio.sleep(_MOMENT_S)
         await anyio.to_thread.run_sync(load_rest)
 
@@ -187,7 +188,7 @@ class App:
 
 
 def load_rest() -> None:
-    """Import what is needed by nearly every client a little later, and by none at once."""
+    """Import what a turn needs, and who starts a thread does not wait for."""
     for name in _REST:
         import_module(name)
 

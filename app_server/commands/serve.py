@@ -97,10 +97,11 @@ async def _serve(app: App, options: ListenerOptions, opening: Opening | None) ->
 
 
 async def _settle(app: App) -> None:
-    """Load what the first turn needs while nobody waits for it; then what is there is no garbage and never will be."""
-    await app.warm_up()
-    gc.freeze()
-    gc.enable()
+    """No garbage is collected while imports make everything; what they made is none, and is not looked at again."""
+    for loaded in (app.built, app.warm_up):
+        await loaded()
+        gc.freeze()
+        gc.enable()
 
 
 async def _listen(app: App, options: ListenerOptions, sockets: Sockets) -> None:

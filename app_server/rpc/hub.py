@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+import anyio
+
 from app_server.errors import RpcError
 from app_server.protocol.gates import EXPERIMENTAL_NOTIFICATIONS
 from app_server.protocol.jsonrpc import encode_notification
@@ -54,6 +56,8 @@ class Hub(Generic[S]):
         """What the settings say of picture bytes; a change counts from the next message on."""
         self._connections: dict[int, Connection[S]] = {}
         self._subscribers: dict[str, dict[int, Connection[S]]] = {}
+        self.followed = anyio.Event()
+        """Set when a client follows a thread for the first time: turns will come."""
         self._next_connection = 0
         self._next_request = 0
 
@@ -82,6 +86,7 @@ class Hub(Generic[S]):
 
     # -- subscriptions
     def subscribe(self, thread_id: str, connection: Connection[S]) -> None:
+        self.followed.set()
         self._subscribers.setdefault(thread_id, {})[connection.session.connection_id] = connection
 
     def unsubscribe(self, thread_id: str, connection: Connection[S]) -> bool:

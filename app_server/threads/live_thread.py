@@ -23,6 +23,7 @@ from app_server.threads.replay import FULL_CONTEXT, HANDLE_PREFIX, ThreadState, 
 from app_server.threads.settings import environments, thread_settings, to_json, with_turn_overrides
 from app_server.threads.view import NOT_LOADED, Status, status_object, thread_object
 from app_server.turns.context import Moment, PictureUrls, RicherForm, Settings, TurnContext, UserMessage
+from app_server.turns.running_history import RunningHistory
 from app_server.turns.usage import add_usage
 from app_server.values import field, frozen
 from app_server.workspace.git import git_info
@@ -73,7 +74,7 @@ class LiveThread:
         self.active: Turn | None = None
         self.status_word = "idle"
         self._log, self._deps = log, deps
-        self._history: list[Mapping[str, Any]] = state.history
+        self._history = RunningHistory(state.history)
         self.usage: Mapping[str, Any] | None = state.usage
         self._windows, self._context_tokens = state.window, state.context_tokens
         self._total: dict[str, int] = dict(state.usage["total"]) if state.usage else {}
@@ -154,7 +155,7 @@ class LiveThread:
         record = Record(kind=kinds.REVERTED, data={"beforeTurnId": turn_id})
         seq = await self.append(record)
         after_close(log_state, [record])
-        self._history, self._windows = list(log_state.history), log_state.window
+        self._history, self._windows = RunningHistory(log_state.history), log_state.window
         self._context_tokens = 0
         return seq
 
@@ -214,7 +215,7 @@ class LiveThread:
         return self._windows
 
     @property
-    def history(self) -> Sequence[Mapping[str, Any]]:
+    def history(self) -> RunningHistory:
         return self._history
 
     async def append(self, *records: Record) -> int:
@@ -235,7 +236,7 @@ class LiveThread:
                 elif record.kind == kinds.ITEM_COMPLETED:
                     self.pieces.ended(record.data["item"]["id"])
                 elif record.kind == kinds.COMPACTED:
-                    self._history = list(record.data["history"])
+                    self._history = RunningHistory(record.data["history"])
                     self._windows, self._context_tokens = self._windows + 1, 0
                 elif record.kind == kinds.TOKEN_USAGE:
                     self._context_tokens = record.data["last"]["totalTokens"]

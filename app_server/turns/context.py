@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app_server.extension_api.tools import PictureRef, ToolExecutor
     from app_server.providers.base import ModelProvider
     from app_server.storage.base import Record
+    from app_server.turns.running_history import RunningHistory
 
 
 @frozen
@@ -107,7 +108,7 @@ class TurnSink(Protocol):
     """The turn's way to its thread. `threads/live_thread.LiveThread` has this shape."""
 
     @property
-    def history(self) -> Sequence[Mapping[str, Any]]:
+    def history(self) -> RunningHistory:
         """The conversation as the model will be sent it, pictures by reference, oldest first."""
         ...
 

@@ -29,6 +29,7 @@ from app_server.turns.request import build_request
 if TYPE_CHECKING:
     from app_server.turns.context import Settings, UserMessage
     from app_server.turns.engine import TurnRun
+    from app_server.turns.running_history import RunningHistory
     from app_server.turns.sampling import Sample
 
 OPENING_TIMEOUT_S = 10.0
@@ -103,27 +104,17 @@ class Conversation:
         return None
 
 
-def opening_items(history: Sequence[Mapping[str, Any]], settings: Settings) -> list[Mapping[str, Any]]:
+def opening_items(history: RunningHistory, settings: Settings) -> list[Mapping[str, Any]]:
     """What stands before the user's words: instructions at the thread's begin, the context whenever it changed."""
     items: list[Mapping[str, Any]] = []
-    if not any(item.get("role") == "developer" for item in history):
+    if not history.instructed:
         items.append(message("developer", base_instructions(settings)))
         if settings.developer_instructions:
             items.append(message("developer", settings.developer_instructions))
     context = environment_context(settings, datetime.now().astimezone())
-    if context != _last_context(history):
+    if context != history.context:
         items.append(message("user", context))
     return items
-
-
-def _last_context(history: Sequence[Mapping[str, Any]]) -> str | None:
-    """The environment context that the model was told last."""
-    for item in reversed(history):
-        if item.get("role") == "user":
-            text = str((item.get("content") or [{}])[0].get("text", ""))
-            if text.startswith("<environment_context"):
-                return text
-    return None
 
 
 def _with_content(item: UserMessageItem, content: Sequence[Mapping[str, Any]]) -> Item:

@@ -21,7 +21,7 @@ from app_server.storage.base import Record
 from app_server.storage.records import HISTORY, TURN_COMPLETED, TURN_STARTED
 from app_server.turns.attempts import turn_error
 from app_server.turns.emitter import ItemEmitter
-from app_server.turns.history import call_output, turn_aborted_note, unanswered_calls
+from app_server.turns.history import call_output, turn_aborted_note
 from app_server.values import frozen
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Turn:
         interrupted = ending.status == "interrupted"
         await self._emitter.close_open(interrupted=interrupted)
         why = self._aborted() if interrupted else "the turn failed before this call ended"
-        if outputs := [call_output(call, why) for call in unanswered_calls(self._sink.history)]:
+        if outputs := [call_output(call, why) for call in self._sink.history.unanswered_calls()]:
             await self._sink.append(Record(kind=HISTORY, data={"items": outputs}))
         await self.work.leave(self._run)
         records = [Record(kind=HISTORY, data={"items": [turn_aborted_note()]})] if interrupted else []

@@ -1,9 +1,9 @@
-"""What the model is sent, as data: Responses items with pictures by reference. Pure, but for `render`'s look-up.
+"""What the model is sent, as data: Responses items with pictures by reference. Pure, but for `rendered_item`'s look-up.
 
 A history item is the API's own JSON, with two changes: an `input_image` has `picture` (a reference) in place of
 `image_url`, an `image_generation_call` has `picture` in place of `result`. Items are never changed after they were
 appended, and rendering is deterministic, so the earlier prefix stays byte-identical from turn to turn and the
-provider's prompt cache holds.
+provider's prompt cache holds. `running_history.py` keeps the items of a loaded thread.
 """
 
 from __future__ import annotations
@@ -114,12 +114,23 @@ def unanswered_calls(history: Iterable[Item]) -> list[Item]:
     """Calls without an output, in order: the API refuses a history that has any."""
     open_calls: dict[str, Item] = {}
     for item in history:
-        kind = str(item.get("type"))
-        if kind in _CALL_OUTPUTS:
-            open_calls[str(item.get("call_id"))] = item
-        elif kind.endswith("_call_output"):
-            open_calls.pop(str(item.get("call_id")), None)
+        note_call(open_calls, item)
     return list(open_calls.values())
+
+
+def note_call(open_calls: dict[str, Item], item: Item) -> None:
+    """One more item of a history: a call is open from here on, an output answers one. By call id, in order."""
+    kind = str(item.get("type"))
+    if kind in _CALL_OUTPUTS:
+        open_calls[str(item.get("call_id"))] = item
+    elif kind.endswith("_call_output"):
+        open_calls.pop(str(item.get("call_id")), None)
+
+
+def first_text(item: Item) -> str:
+    """The text that a message begins with; empty where it begins with none."""
+    parts = _parts(item, "content")
+    return str(parts[0].get("text", "")) if parts and isinstance(parts[0], Mapping) else ""
 
 
 def turn_aborted_note() -> dict[str, Any]:
@@ -131,26 +142,39 @@ def turn_aborted_note() -> dict[str, Any]:
     )
 
 
-async def render(history: Iterable[Item], urls: PictureUrls, *, takes_original: bool) -> list[Item]:
-    """The `input` of a request: every reference replaced by its data URL, as large as its detail allows.
-
-    takes_original: whether the model is known to take the label `original`; others get the same picture as `high`."""
-    return [await _render_item(item, urls, takes_original) for item in history]
+def has_picture(item: Item) -> bool:
+    """Whether the item cannot be sent as it stands."""
+    return (item.get("type") == "image_generation_call" and "picture" in item) or _pictured(item) is not None
 
 
-async def _render_item(item: Item, urls: PictureUrls, takes_original: bool) -> Item:
+def _pictured(item: Item) -> str | None:
+    """The member whose parts hold a picture."""
+    return next((key for key in ("content", "output") if any(map(_is_picture, _parts(item, key)))), None)
+
+
+def _parts(item: Item, key: str) -> Sequence[Any]:
+    parts = item.get(key)
+    return parts if isinstance(parts, list) else ()
+
+
+def _is_picture(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "input_image"
+
+
+async def rendered_item(item: Item, urls: PictureUrls, takes_original: bool) -> Item:
+    """The item as it is sent: references replaced by data URLs, or by words where the picture is gone."""
     if item.get("type") == "image_generation_call" and "picture" in item:
         url = await urls.data_url(PictureRef.from_json(item["picture"]), None)  # the provider's own: as it came
         rest = {key: value for key, value in item.items() if key not in ("picture", "handle")}
         return {**rest, "result": url.partition(",")[2]} if url else _gone_message()
-    for key in ("content", "output"):
-        parts = item.get(key)
-        if isinstance(parts, list) and any(part.get("type") == "input_image" for part in parts):
-            return {**item, key: [await _render_part(part, urls, takes_original) for part in parts]}
-    return item
+    if (key := _pictured(item)) is None:
+        return item
+    return {**item, key: [await _render_part(part, urls, takes_original) for part in item[key]]}
 
 
-async def _render_part(part: Item, urls: PictureUrls, takes_original: bool) -> Item:
+async def _render_part(part: Any, urls: PictureUrls, takes_original: bool) -> Any:
+    if not isinstance(part, Mapping):  # of an item that a client put in as it is
+        return part
     if "picture" not in part:
         return {key: value for key, value in part.items() if key != "handle"}
     detail = str(part.get("detail") or "high")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from app_server.storage.records import TOKEN_USAGE
+from app_server.turns.running_history import RunningHistory
 
 if TYPE_CHECKING:
     from app_server.storage.base import Record
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 class QuietSink:
     """Items vanish, the history is its own; retries and usage are told as usual."""
 
-    def __init__(self, sink: TurnSink, history: Sequence[Mapping[str, Any]]) -> None:
-        self._sink, self._history = sink, list(history)
+    def __init__(self, sink: TurnSink, history: Iterable[Mapping[str, Any]]) -> None:
+        self._sink, self._history = sink, RunningHistory(history)
 
     @property
-    def history(self) -> Sequence[Mapping[str, Any]]:
+    def history(self) -> RunningHistory:
         return self._history
 
     @property

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from app_server.providers.base import ModelRequest
-from app_server.turns.history import render
 
 if TYPE_CHECKING:
     from app_server.tools.planning import ToolPlan
     from app_server.turns.context import Moment, PictureUrls, TurnContext
+    from app_server.turns.running_history import RunningHistory
 
 _DEFAULT_EFFORT = "medium"
 _DEFAULT_VERBOSITY = "low"
@@ -22,7 +21,7 @@ async def build_request(
     ctx: TurnContext,
     moment: Moment,
     plan: ToolPlan,
-    history: Sequence[Mapping[str, Any]],
+    history: RunningHistory,
     urls: PictureUrls,
     *,
     window: int,
@@ -34,7 +33,7 @@ async def build_request(
     window_id = f"{ctx.thread_id}:{window}"
     return ModelRequest(
         model=ctx.settings.model,
-        input=await render(history, urls, takes_original=moment.scope.model.known),
+        input=await history.render(urls, takes_original=moment.scope.model.known),
         tools=plan.specs,
         reasoning=_reasoning(ctx, moment),
         text=_text(ctx),

@@ -24,6 +24,7 @@ from app_server.turns.emitter import ItemEmitter
 from app_server.turns.history import message
 from app_server.turns.quiet import QuietSink
 from app_server.turns.request import build_request
+from app_server.turns.running_history import RunningHistory
 from app_server.values import frozen
 from app_server.workspace.git import commit_diff, diff_between, working_tree_diff
 
@@ -82,7 +83,7 @@ class Review:
         change = f"\n\nThe change:\n\n{diff}" if diff else ""
         history = [
             message("developer", INSTRUCTIONS),
-            *[item for item in opening_items([], ctx.settings) if item["role"] == "user"],
+            *[item for item in opening_items(RunningHistory(), ctx.settings) if item["role"] == "user"],
             message("user", self._target.request + change),
         ]
         quiet = QuietSink(run.sink, history)

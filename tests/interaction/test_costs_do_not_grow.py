@@ -69,9 +69,6 @@ def grown(early: Counter[str], late: Counter[str], times: int) -> dict[str, int]
     return {name: more // times for name, more in sorted((late - early).items()) if more >= times}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a turn looks at every item of its history: for the context, for open calls, and to render it"
-)
 async def test_a_turn_costs_the_same_however_long_its_thread_is(tmp_path: Path) -> None:
     work: dict[int, Counter[str]] = {EARLY: Counter(), LATE: Counter()}
     async with ScriptedUpstream() as up, serving(make_home(tmp_path, up.base_url)) as (_, client):

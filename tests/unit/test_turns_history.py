@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,7 +16,6 @@ from app_server.turns.history import (
     labelled,
     message,
     picture_part,
-    render,
     turn_aborted_note,
     unanswered_calls,
     user_message,
@@ -25,24 +23,7 @@ from app_server.turns.history import (
 
 REF = PictureRef(sha256="a" * 64, mime="image/png", size_bytes=3, width=1, height=2)
 JSON_REF = {"sha256": "a" * 64, "mime": "image/png", "bytes": 3, "width": 1, "height": 2}
-URL = "data:image/png;base64,YWJj"
-GONE = (
-    "[A picture stood here. Its file was deleted or changed since, or it can no longer be decoded, so it cannot be "
-    "shown again.]"
-)
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-class FakeUrls:
-    """Every picture has the same URL, or none at all."""
-
-    def __init__(self, url: str | None = URL) -> None:
-        self.url = url
-        self.asked: list[tuple[PictureRef, str | None]] = []
-
-    async def data_url(self, picture: PictureRef, detail: str | None) -> str | None:
-        self.asked.append((picture, detail))
-        return self.url
 
 
 def without_id(item: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -199,85 +180,3 @@ def test_answering_what_is_unanswered_leaves_nothing_unanswered(entries: list[tu
     history = [call(call_id, kind) for call_id, kind in entries]
     answers = [call_output(each, "done") for each in unanswered_calls(history)]
     assert unanswered_calls([*history, *answers]) == []
-
-
-@pytest.mark.anyio
-async def test_references_become_data_urls_and_everything_else_is_sent_as_it_stands() -> None:
-    plain: list[dict[str, Any]] = [
-        {"type": "message", "content": [{"type": "input_text", "text": "a"}]},
-        {"type": "function_call", "call_id": "c"},
-        {"type": "function_call_output", "call_id": "c", "output": "text"},
-        {"type": "reasoning", "content": None},
-        {"type": "image_generation_call", "id": "i", "result": "YWJj"},
-    ]
-    pictured: list[dict[str, Any]] = [
-        {"type": "message", "content": [{"type": "input_text", "text": "a"}, picture_part(REF, "auto", "img_1")]},
-        {"type": "function_call_output", "call_id": "c", "output": [picture_part(REF, "high", "img_2")]},
-        {"type": "image_generation_call", "id": "i", "status": "completed", "picture": JSON_REF, "handle": "img_3"},
-    ]
-    urls = FakeUrls()
-    sent = await render([*plain, *pictured], urls, takes_original=False)
-    assert sent[:5] == plain
-    assert sent[5:] == [
-        {
-            "type": "message",
-            "content": [
-                {"type": "input_text", "text": "a"},
-                {"type": "input_image", "image_url": URL, "detail": "auto"},
-            ],
-        },
-        {
-            "type": "function_call_output",
-            "call_id": "c",
-            "output": [{"type": "input_image", "image_url": URL, "detail": "high"}],
-        },
-        {"type": "image_generation_call", "id": "i", "status": "completed", "result": "YWJj"},
-    ]
-    assert urls.asked == [(REF, "auto"), (REF, "high"), (REF, None)]
-
-
-@pytest.mark.parametrize(
-    ("detail", "takes_original", "label"),
-    [
-        ("auto", True, "auto"),
-        ("high", True, "high"),
-        ("low", True, "high"),
-        ("original", True, "original"),
-        ("original", False, "high"),
-    ],
-)
-@pytest.mark.anyio
-async def test_a_detail_is_looked_up_as_it_stands_and_sent_as_the_model_knows_it(
-    detail: str, takes_original: bool, label: str
-) -> None:
-    urls = FakeUrls()
-    sent = await render([user_message([picture_part(REF, detail)])], urls, takes_original=takes_original)
-    assert sent[0]["content"] == [{"type": "input_image", "image_url": URL, "detail": label}]
-    assert urls.asked == [(REF, detail)]
-
-
-@pytest.mark.anyio
-async def test_a_picture_that_is_gone_is_told_in_words() -> None:
-    history: list[dict[str, Any]] = [
-        {"type": "message", "role": "user", "content": [picture_part(REF, "auto")]},
-        {"type": "image_generation_call", "id": "i", "picture": JSON_REF},
-    ]
-    note = {"type": "input_text", "text": GONE}
-    assert await render(history, FakeUrls(None), takes_original=False) == [
-        {"type": "message", "role": "user", "content": [note]},
-        {"type": "message", "role": "developer", "content": [note]},
-    ]
-
-
-@pytest.mark.anyio
-async def test_rendering_changes_no_history_and_gives_the_same_bytes_for_the_same_prefix() -> None:
-    history = [
-        user_message([picture_part(REF, "auto", "img_1")]),
-        message("developer", "x"),
-        call_output({"type": "function_call", "call_id": "c"}, [PictureContent(picture=REF)]),
-    ]
-    before = copy.deepcopy(history)
-    first = orjson.dumps(await render(history[:2], FakeUrls(), takes_original=True))
-    whole = orjson.dumps(await render(history, FakeUrls(), takes_original=True))
-    assert history == before
-    assert whole.startswith(first[:-1])

@@ -15,6 +15,7 @@ from app_server.providers.base import ModelProvider, ModelRequest
 from app_server.tools.planning import plan_tools
 from app_server.turns.context import Moment, Settings, TurnContext
 from app_server.turns.request import build_request, turn_metadata
+from app_server.turns.running_history import RunningHistory
 from tests.support.image_fakes import FakeClock, image_scope
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +46,7 @@ def turn(output_schema: Any = None, **settings: Any) -> TurnContext:
 async def request_of(ctx: TurnContext, model: ModelFacts | None = None) -> ModelRequest:
     scope = image_scope(Path("/w"), **({"model": model} if model else {}))
     moment = Moment(scope=scope, provider=cast("ModelProvider", None), executors=())  # building asks no provider
-    return await build_request(ctx, moment, plan_tools((), scope), [MESSAGE], NoUrls(), window=0)
+    return await build_request(ctx, moment, plan_tools((), scope), RunningHistory([MESSAGE]), NoUrls(), window=0)
 
 
 async def test_a_request_as_a_whole() -> None:
