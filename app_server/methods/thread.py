@@ -86,22 +86,23 @@ async def thread_resume(ctx: Context, params: ThreadResumeParams) -> dict[str, A
     what comes live, follow each other without a gap or a double.
     """
     services = ctx.services
-    live, fresh = await services.threads.load(params.thread_id)
+    loaded = await services.threads.load(params.thread_id)
+    live = loaded.live
     if params.since_seq is not None:
         check_since(params.since_seq, live.last_seq)
         services.hub.unsubscribe(live.thread_id, ctx.connection)  # what comes meanwhile is among the missed
-    if fresh:
+    if loaded.fresh:
         cwd = resolve_cwd(params.cwd, services) if params.cwd else Path(live.settings.cwd)
         own = features_of(loaded_config(services, cwd, params.config), LayerOrigin.THREAD) if params.config else {}
         live.settings = with_resume_overrides(live.settings, params, features=own)
     comes_new = _join(ctx, live)  # before anything waits: it is not unloaded then
-    records = await services.threads.shown_records(live)
+    records = await services.threads.shown_records(live, loaded.records)
     since_seq = live.last_seq if params.since_seq is None else params.since_seq
-    state, told = missed(live.thread_id, records, since_seq)
+    state, told = missed(live.thread_id, records, since_seq, loaded.state)
     services.hub.subscribe(live.thread_id, ctx.connection)
     if not params.exclude_turns:
         services.hub.notify(ctx.connection, "deprecationNotice", _RESUME_NOTICE)
-    if fresh:
+    if loaded.fresh:
         params_status = {"threadId": live.thread_id, "status": live.status}
         services.hub.broadcast("thread/status/changed", params_status)
     if params.since_seq is not None:

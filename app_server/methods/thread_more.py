@@ -33,6 +33,7 @@ from app_server.threads.paging import page_limit, parse_list_cursor
 from app_server.threads.replay import turn_objects
 from app_server.threads.settings import settings_members, with_resume_overrides, with_turn_overrides
 from app_server.turns.compaction import Compaction
+from app_server.turns.context import Settings
 from app_server.turns.engine import Work
 from app_server.turns.review import Review, ReviewTarget
 from app_server.turns.shell import ShellCommand
@@ -47,14 +48,15 @@ async def thread_fork(ctx: Context, params: ThreadForkParams) -> dict[str, Any]:
         raise InvalidRequest(
             "ephemeral paginated thread/fork requires `excludeTurns: true`", data_code="excludeTurnsRequired"
         )
-    state = await services.threads.state(source.thread_id)
-    assert state.settings is not None  # every log begins with thread_started
-    cwd = resolve_cwd(params.cwd or state.settings.cwd, services)
-    own = features_of(loaded_config(services, cwd, params.config), LayerOrigin.THREAD) if params.config else {}
-    settings = with_resume_overrides(state.settings, params, features=own)
-    live = await services.threads.fork(
+
+    def choose(settings: Settings) -> Settings:
+        cwd = resolve_cwd(params.cwd or settings.cwd, services)
+        own = features_of(loaded_config(services, cwd, params.config), LayerOrigin.THREAD) if params.config else {}
+        return with_resume_overrides(settings, params, features=own)
+
+    live, state = await services.threads.fork(
         source,
-        settings,
+        choose,
         originator=ctx.session.client_name,
         ephemeral=params.ephemeral,
         last_turn_id=params.last_turn_id,
@@ -65,8 +67,7 @@ async def thread_fork(ctx: Context, params: ThreadForkParams) -> dict[str, Any]:
     if not params.exclude_turns:
         ctx.after_reply(lambda: tell_usage(ctx, live))
     ctx.after_reply(lambda: services.hub.broadcast("thread/started", {"thread": told}))
-    forked = await services.threads.state(live.thread_id)
-    turns = [] if params.exclude_turns else turn_objects(forked, "full")
+    turns = [] if params.exclude_turns else turn_objects(state, "full")
     return {"thread": live.wire(turns), **settings_members(live.settings)}
 
 
@@ -74,7 +75,7 @@ async def thread_fork(ctx: Context, params: ThreadForkParams) -> dict[str, Any]:
 async def thread_revert(ctx: Context, params: ThreadRevertParams) -> dict[str, Any]:
     """Drop a turn and all later ones; a running turn is interrupted first."""
     services = ctx.services
-    live, _ = await services.threads.load(params.thread_id)
+    live = (await services.threads.load(params.thread_id)).live
     await live.stop()
     state = await services.threads.state(live.thread_id)
     if params.before_turn_id not in state.turns:

@@ -19,7 +19,7 @@ from app_server.ids import uuid7
 from app_server.storage import records as kinds
 from app_server.storage.base import Lease, LeaseLost, Record, ThreadLog, ThreadRow
 from app_server.threads.joining import Pieces
-from app_server.threads.replay import FULL_CONTEXT, HANDLE_PREFIX, ThreadState, after_close, is_context_overflow
+from app_server.threads.replay import FULL_CONTEXT, HANDLE_PREFIX, ThreadState, advance, is_context_overflow
 from app_server.threads.settings import environments, thread_settings, to_json, with_turn_overrides
 from app_server.threads.view import NOT_LOADED, Status, status_object, thread_object
 from app_server.turns.context import Moment, PictureUrls, RicherForm, Settings, TurnContext, UserMessage
@@ -154,7 +154,7 @@ class LiveThread:
         """Forget a turn and all later ones; `log_state` is the thread as its log tells it, turns included."""
         record = Record(kind=kinds.REVERTED, data={"beforeTurnId": turn_id})
         seq = await self.append(record)
-        after_close(log_state, [record])
+        advance(log_state, [record])
         self._history, self._windows = RunningHistory(log_state.history), log_state.window
         self._context_tokens = 0
         return seq

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from app_server.threads.live_thread import LiveThread, ThreadDeps
-from app_server.threads.replay import closing_records, follow, open_pictures, replay
+from app_server.threads.replay import advance, closing_records, open_pictures, replay
 from app_server.values import frozen
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def load_stored(row: ThreadRow, lease: Lease, log: ThreadLog, deps: Thread
     if closing:
         await log.append(lease, closing)
         closed = await log.read(row.thread_id, after_seq=state.last_seq)
-        follow(state, closed)
+        advance(state, closed)
         records += closed
     live = LiveThread(row=row, lease=lease, log=log, state=state, deps=deps, last_seq=state.last_seq)
     return Loaded(live=live, records=records, state=state)

@@ -18,9 +18,10 @@ from app_server.ids import parse_uuid, uuid7
 from app_server.observability.logging import get_logger
 from app_server.storage import records as kinds
 from app_server.storage.base import Lease, LeaseHeld, Record, Storage, StorageError, ThreadPage, ThreadQuery, ThreadRow
-from app_server.threads.fork import forked_records
+from app_server.threads.fork import forked_records, settings_of
 from app_server.threads.live_thread import LiveThread, ThreadDeps, with_meta
-from app_server.threads.replay import ThreadState, after_close, closing_records, open_pictures, replay
+from app_server.threads.loading import Loaded, load_stored
+from app_server.threads.replay import ThreadState, advance, closing_records, replay
 from app_server.threads.settings import to_json
 from app_server.threads.unloading import Unloader, unused
 from app_server.threads.view import NOT_LOADED, thread_object
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from app_server.clock import Clock
-    from app_server.pictures.rescue import Rescued
     from app_server.turns.context import Settings
     from app_server.turns.engine import Turn
 
@@ -90,9 +90,11 @@ class ThreadManager:
         row = await self.row(thread_id)
         return replay(await self._storage_of(row).log.read(row.thread_id))
 
-    async def shown_records(self, live: LiveThread) -> list[Record]:
-        """All records whose notifications were sent: when this returns, every later one is still to come."""
-        log, records = self._storage_of(live.row).log, list[Record]()
+    async def shown_records(self, live: LiveThread, read: Sequence[Record] = ()) -> list[Record]:
+        """All records whose notifications were sent: when this returns, every later one is still to come.
+
+        read: those that were read before, from the first one on."""
+        log, records = self._storage_of(live.row).log, list(read)
         while (seen := records[-1].seq if records else 0) < live.last_seq:
             more = await log.read(live.thread_id, after_seq=seen)
             if not more:  # it was deleted meanwhile
@@ -165,20 +167,23 @@ class ThreadManager:
     async def fork(
         self,
         source: ThreadRow,
-        settings: Settings,
+        choose: Callable[[Settings], Settings],
         *,
         originator: str,
         ephemeral: bool,
         last_turn_id: str | None,
         before_turn_id: str | None,
-    ) -> LiveThread:
-        """A new thread with another one's turns, up to one of them; a turn that runs there is interrupted here."""
+    ) -> tuple[LiveThread, ThreadState]:
+        """A new thread with another one's turns, up to one of them; a turn that runs there is interrupted here.
+
+        choose: from the settings there to those here. The state is the caller's own."""
         records = await self._storage_of(source).log.read(source.thread_id)
+        settings = choose(settings_of(records))
         copied = forked_records(records, last_turn_id=last_turn_id, before_turn_id=before_turn_id)
         state = replay(copied)
         state.settings = settings
         closing = closing_records(state, self._clock.now_ms())
-        after_close(state, closing)
+        advance(state, closing)
         meta = {"forkedFromId": source.thread_id, "threadSource": source.meta.get("threadSource")}
         live = await self._new(
             settings,
@@ -191,10 +196,10 @@ class ThreadManager:
             state=state,
         )
         await self._storage.blobs.share(source.thread_id, live.thread_id)
-        return live
+        return live, state
 
-    async def load(self, thread_id: str) -> tuple[LiveThread, bool]:
-        """The live thread, loading it if needed (True then). A turn that a dead process left open is closed first.
+    async def load(self, thread_id: str) -> Loaded:
+        """The live thread, loading it if needed. A turn that a dead process left open is closed first.
 
         Raises InvalidRequest for an unknown or archived thread, or one that another process writes.
         """
@@ -202,7 +207,7 @@ class ThreadManager:
         thread_id = _canonical(thread_id)
         async with self._locks.setdefault(thread_id, anyio.Lock()):
             if (live := self._live.get(thread_id)) is not None:
-                return live, False
+                return Loaded(live=live)
             row = await self._row(thread_id)
             if row is None:
                 raise InvalidRequest(
@@ -215,24 +220,9 @@ class ThreadManager:
                 )
             lease = await self._lease(thread_id)
             row = await self._row(thread_id) or row
-            state = replay(await self._storage.log.read(thread_id), with_turns=False)
-            rescued = await self._rescued(thread_id, state)
-            last_seq, closing = state.last_seq, closing_records(state, self._clock.now_ms(), rescued)
-            if closing:
-                last_seq = await self._storage.log.append(lease, closing)
-                after_close(state, closing)
-            live = LiveThread(
-                row=row, lease=lease, log=self._storage.log, state=state, deps=self._deps, last_seq=last_seq
-            )
-            self._keep(live)
-            return live, True
-
-    async def _rescued(self, thread_id: str, state: ThreadState) -> dict[str, Rescued]:
-        """Pictures that a dead process saved and did not record, by item."""
-        if self._deps.rescue is None:
-            return {}
-        looked = {str(item["id"]): await self._deps.rescue(thread_id, item) for item in open_pictures(state)}
-        return {item_id: found for item_id, found in looked.items() if found is not None}
+            loaded = await load_stored(row, lease, self._storage.log, self._deps)
+            self._keep(loaded.live)
+            return loaded
 
     async def _lease(self, thread_id: str) -> Lease:
         try:

@@ -49,12 +49,18 @@ def check_since(since_seq: int, last_seq: int, *, kept: int = MAX_MISSED) -> Non
     )
 
 
-def missed(thread_id: str, records: Sequence[Record], since_seq: int) -> tuple[ThreadState, list[Notification]]:
-    """The thread as all its records tell it, and the notifications of those after `since_seq`, in order."""
-    state, told = ThreadState(), list[Notification]()
-    for record in records:
+def missed(
+    thread_id: str, records: Sequence[Record], since_seq: int, known: ThreadState | None = None
+) -> tuple[ThreadState, list[Notification]]:
+    """The thread as all its records tell it, and the notifications of those after `since_seq`, in order.
+
+    known: what the first of them tell, where that was found out before; it is gone on from, unless the client needs to
+    be told of one of those.
+    """
+    state = known if known is not None and known.last_seq <= since_seq else ThreadState()
+    told = list[Notification]()
+    for record in records[state.last_seq :]:  # seq counts from 1 without gaps
         take(state, record)
-        state.last_seq = record.seq
         if record.seq > since_seq and (shown := _notification(thread_id, state, record)) is not None:
             method, params = shown
             told.append((method, {**params, "seq": record.seq}))

@@ -6,7 +6,7 @@ interrupted, calls without an output answered. Nothing is ever repeated by it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -98,33 +98,28 @@ class ThreadState:
         return next((turn for turn in self.turns.values() if turn.status == "inProgress"), None)
 
 
-def replay(records: Iterable[Record], *, with_turns: bool = True) -> ThreadState:
-    """Read records in order. Without turns, the items of finished ones are not kept."""
-    state = ThreadState()
+def replay(records: Iterable[Record]) -> ThreadState:
+    """What records tell, from the first one on."""
+    return advance(ThreadState(), records)
+
+
+def advance(state: ThreadState, records: Iterable[Record]) -> ThreadState:
+    """The same state, with the records that come next."""
     for record in records:
-        state.last_seq = record.seq
         take(state, record)
-        if not with_turns and record.kind == kinds.TURN_COMPLETED and (turn := state.turns.get(record.data["turnId"])):
-            turn.items.clear()
     return state
 
 
 def take(state: ThreadState, record: Record) -> None:
-    """One more record, in order."""
+    """One more record, in order; one that is not stored yet has no seq. What most records are is asked first."""
     data = record.data
+    state.last_seq = record.seq or state.last_seq
     match record.kind:
-        case kinds.THREAD_STARTED | kinds.SETTINGS_CHANGED:
-            state.settings = from_json(data["settings"])
+        case kinds.ITEM_STARTED | kinds.ITEM_COMPLETED as kind:
+            _take_item(state, data["turnId"], data["item"], is_open=kind == kinds.ITEM_STARTED)
         case kinds.HISTORY:
             state.history.extend(data["items"])
-            state.handles = max([state.handles, *_handles(data["items"])])
-        case kinds.COMPACTED:
-            state.windows.append(state.history)
-            state.history, state.context_tokens = list(data["history"]), 0
-        case kinds.REVERTED:
-            _revert(state, data["beforeTurnId"])
-        case kinds.PAID_CALL:
-            state.paid.add(data["itemId"])
+            state.handles = max(state.handles, _highest_handle(data["items"]))
         case kinds.TOKEN_USAGE:
             state.usage, state.context_tokens = data, data["last"]["totalTokens"]
         case kinds.TURN_STARTED:
@@ -134,28 +129,43 @@ def take(state: ThreadState, record: Record) -> None:
                 history_start=len(state.history),
                 window_start=state.window,
             )
-        case kinds.ITEM_STARTED | kinds.ITEM_COMPLETED:
-            if (owner := state.turns.get(data["turnId"])) is not None:
-                item_id = data["item"]["id"]
-                owner.items[item_id] = data["item"]
-                if handle := _handle_number(data["item"].get("handle")):
-                    state.handles = max(state.handles, handle)
-                if record.kind == kinds.ITEM_STARTED:
-                    owner.open_items.add(item_id)
-                else:
-                    owner.open_items.discard(item_id)
+        case kinds.TURN_COMPLETED:
+            _end_turn(state, data)
+        case kinds.THREAD_STARTED | kinds.SETTINGS_CHANGED:
+            state.settings = from_json(data["settings"])
+        case kinds.COMPACTED:
+            state.windows.append(state.history)
+            state.history, state.context_tokens = list(data["history"]), 0
+        case kinds.REVERTED:
+            _revert(state, data["beforeTurnId"])
+        case kinds.PAID_CALL:
+            state.paid.add(data["itemId"])
         case kinds.PICTURE_REMOVED:
             if (owner := state.turns.get(data["turnId"])) is not None and (item := owner.items.get(data["itemId"])):
                 kept = {name: value for name, value in item.items() if name != "savedPath"}
                 owner.items[data["itemId"]] = {**kept, "removed": data["reason"]}
-        case kinds.TURN_COMPLETED:
-            state.paid.clear()
-            if is_context_overflow(data["error"]):
-                state.context_tokens = FULL_CONTEXT
-            if (ended := state.turns.get(data["turnId"])) is not None:
-                ended.status, ended.error, ended.completed_at_ms = data["status"], data["error"], data["completedAtMs"]
-                if ended.started_at_ms is None:
-                    ended.started_at_ms = data.get("startedAtMs")
+
+
+def _take_item(state: ThreadState, turn_id: str, item: Mapping[str, Any], *, is_open: bool) -> None:
+    if (turn := state.turns.get(turn_id)) is None:
+        return
+    turn.items[item["id"]] = item
+    if handle := item.get("handle"):
+        state.handles = max(state.handles, _handle_number(handle))
+    if is_open:
+        turn.open_items.add(item["id"])
+    else:
+        turn.open_items.discard(item["id"])
+
+
+def _end_turn(state: ThreadState, data: Mapping[str, Any]) -> None:
+    state.paid.clear()
+    if is_context_overflow(data["error"]):
+        state.context_tokens = FULL_CONTEXT
+    if (ended := state.turns.get(data["turnId"])) is not None:
+        ended.status, ended.error, ended.completed_at_ms = data["status"], data["error"], data["completedAtMs"]
+        if ended.started_at_ms is None:
+            ended.started_at_ms = data.get("startedAtMs")
 
 
 def _revert(state: ThreadState, turn_id: str) -> None:
@@ -178,12 +188,15 @@ def is_context_overflow(error: Mapping[str, Any] | None) -> bool:
     return error is not None and error.get("codexErrorInfo") == "contextWindowExceeded"
 
 
-def _handles(items: Iterable[Mapping[str, Any]]) -> Iterable[int]:
-    """The handle numbers in history items."""
+def _highest_handle(items: Iterable[Mapping[str, Any]]) -> int:
+    """The highest number of a handle in history items; 0 where there is none."""
+    highest = 0
     for item in items:
-        parts = item.get("content") if isinstance(item.get("content"), list) else item.get("output")
-        for part in (item, *(parts if isinstance(parts, list) else ())):
-            yield _handle_number(part.get("handle") if isinstance(part, Mapping) else None)
+        parts = item.get("content") or item.get("output")
+        for part in (item, *parts) if isinstance(parts, list) else (item,):
+            if isinstance(part, dict) and (handle := part.get("handle")):
+                highest = max(highest, _handle_number(handle))
+    return highest
 
 
 def _handle_number(handle: Any) -> int:
@@ -306,10 +319,3 @@ def item_entries(turns: Iterable[TurnState]) -> list[dict[str, Any]]:
         for turn in turns
         for item in turn.items.values()
     ]
-
-
-def after_close(state: ThreadState, closing: Sequence[Record]) -> ThreadState:
-    """The state once `closing` has been appended."""
-    for record in closing:
-        take(state, record)
-    return state

@@ -80,7 +80,7 @@ def test_the_commands_of_the_readme_are_found() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_make_command_names_real_targets_and_variables(document: str) -> None:
     makefile = text_of("Makefile")
-    targets = set(re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
     variables = set(re.findall(r"\b(?:value |unexport.* )?([A-Z_]{4,})\b", makefile))
     for arguments in commands(text_of(document), "make"):
         words = [word for word in arguments if "=" not in word]

@@ -15,7 +15,7 @@ from app_server.storage.base import Record
 from app_server.threads.replay import (
     ThreadState,
     TurnState,
-    after_close,
+    advance,
     closing_records,
     item_entries,
     replay,
@@ -279,7 +279,7 @@ def test_every_turn_that_was_left_open_is_closed() -> None:
         started(item("b", "agentMessage", text=""), "t2"),
     )
     state = replay(records)
-    closed = after_close(state, closing_records(state, NOW_MS))
+    closed = advance(state, closing_records(state, NOW_MS))
     assert closed.open_turn() is None
     assert [(turn.status, turn.open_items) for turn in closed.turns.values()] == [("interrupted", set())] * 2
 
@@ -353,5 +353,5 @@ def test_any_prefix_of_a_thread_can_be_closed_so_that_nothing_is_open_or_unanswe
     assert again.history[: len(kept)] == kept, "what the model was sent stays as it was"
     assert all(each["completedAtMs"] is not None for turn in again.turns.values() for each in turn.items.values())
     assert closing_records(again, NOW_MS) == []
-    closed = after_close(before, closing)
+    closed = advance(before, closing)
     assert (closed.turns, closed.history) == (again.turns, again.history)
