@@ -21,11 +21,10 @@ from app_server.storage.base import Lease, LeaseHeld, Record, Storage, StorageEr
 from app_server.threads.fork import forked_records, settings_of
 from app_server.threads.live_thread import LiveThread, ThreadDeps, with_meta
 from app_server.threads.loading import Loaded, load_stored
+from app_server.threads.making import first_record, new_row
 from app_server.threads.replay import ThreadState, advance, closing_records, replay
-from app_server.threads.settings import to_json
 from app_server.threads.unloading import Unloader, unused
 from app_server.threads.view import NOT_LOADED, thread_object
-from app_server.version import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from app_server.turns.engine import Turn
 
 log = get_logger("threads")
-SOURCE = "vscode"
-"""What clients see as a thread's source: the one that pickers of existing clients ask for."""
 
 
 class ThreadManager:
@@ -115,52 +112,15 @@ class ThreadManager:
         self, settings: Settings, *, originator: str, ephemeral: bool, meta: Mapping[str, Any]
     ) -> LiveThread:
         """A new thread, durable on return, not listed before its first turn."""
-        return await self._new(settings, originator=originator, ephemeral=ephemeral, meta=meta)
+        row = new_row(uuid7(), settings, self._clock.now_ms(), originator=originator, ephemeral=ephemeral, meta=meta)
+        return await self._begin(row, [first_record(settings, originator)], ThreadState(settings=settings))
 
-    async def _new(
-        self,
-        settings: Settings,
-        *,
-        originator: str,
-        ephemeral: bool,
-        meta: Mapping[str, Any],
-        records: Sequence[Record] = (),
-        listed: bool = False,
-        preview: str = "",
-        state: ThreadState | None = None,
-    ) -> LiveThread:
-        thread_id, now = uuid7(), self._clock.now_ms()
-        row = ThreadRow(
-            thread_id=thread_id,
-            created_at_ms=now,
-            updated_at_ms=now,
-            recency_at_ms=now,
-            listed=listed,
-            preview=preview,
-            cwd=settings.cwd,
-            source=SOURCE,
-            model=settings.model,
-            model_provider=settings.model_provider,
-            meta={
-                **meta,
-                "originator": originator,
-                "cliVersion": PROTOCOL_VERSION,
-                "reasoningEffort": settings.effort,
-                **({"ephemeral": True} if ephemeral else {}),
-            },
-        )
-        storage = self._ephemeral if ephemeral else self._storage
-        lease = await storage.leases.acquire(thread_id)
-        first = Record(kind=kinds.THREAD_STARTED, data={"settings": to_json(settings), "originator": originator})
-        last_seq = await storage.log.create(row, lease, [first, *records])
-        live = LiveThread(
-            row=row,
-            lease=lease,
-            log=storage.log,
-            state=state or ThreadState(settings=settings),
-            deps=self._deps,
-            last_seq=last_seq,
-        )
+    async def _begin(self, row: ThreadRow, records: Sequence[Record], state: ThreadState) -> LiveThread:
+        """Store and keep a thread that begins with these records; `state` is what they tell."""
+        storage = self._storage_of(row)
+        lease = await storage.leases.acquire(row.thread_id)
+        last_seq = await storage.log.create(row, lease, records)
+        live = LiveThread(row=row, lease=lease, log=storage.log, state=state, deps=self._deps, last_seq=last_seq)
         self._keep(live)
         return live
 
@@ -179,22 +139,22 @@ class ThreadManager:
         choose: from the settings there to those here. The state is the caller's own."""
         records = await self._storage_of(source).log.read(source.thread_id)
         settings = choose(settings_of(records))
-        copied = forked_records(records, last_turn_id=last_turn_id, before_turn_id=before_turn_id)
+        now = self._clock.now_ms()
+        begin = first_record(settings, originator)
+        copied = [begin, *forked_records(records, last_turn_id=last_turn_id, before_turn_id=before_turn_id)]
         state = replay(copied)
-        state.settings = settings
-        closing = closing_records(state, self._clock.now_ms())
+        closing = closing_records(state, now)
         advance(state, closing)
-        meta = {"forkedFromId": source.thread_id, "threadSource": source.meta.get("threadSource")}
-        live = await self._new(
+        row = new_row(
+            uuid7(),
             settings,
+            now,
             originator=originator,
             ephemeral=ephemeral,
-            meta=meta,
-            records=[*copied, *closing],
-            listed=bool(state.turns),
-            preview=source.preview if state.turns else "",
-            state=state,
+            meta={"forkedFromId": source.thread_id, "threadSource": source.meta.get("threadSource")},
+            preview=source.preview if state.turns else None,
         )
+        live = await self._begin(row, [*copied, *closing], state)
         await self._storage.blobs.share(source.thread_id, live.thread_id)
         return live, state
 

@@ -66,11 +66,13 @@ class ThreadCopies:
         """Follow a commit that gave thread `key` (tenant, id) these records, from `first_seq` on, and this row."""
         if (path := self._path(key)) is None:
             return
-        lines = (_record_line(seq, *record) for seq, record in enumerate(records, first_seq))
-        added = chain(chain.from_iterable(lines), _end_lines(row, first_seq + len(records) - 1))
+        added = chain.from_iterable(_record_line(seq, *record) for seq, record in enumerate(records, first_seq))
+        added = chain(added, _end_lines(row, first_seq + len(records) - 1))
         try:
-            if not _append(path, added, first_seq - 1):
-                _write_whole(path, connection, key)
+            if first_seq == 1 and row is not None:
+                _write_whole(path, added)
+            elif not _append(path, added, first_seq - 1) and (stored := _stored_lines(connection, key)) is not None:
+                _write_whole(path, stored)
         except (OSError, sqlite3.Error) as error:
             self._tell(path, error)
 
@@ -161,20 +163,28 @@ def _append(path: Path, added: Iterable[bytes], last_seq: int) -> bool:
     return True
 
 
-def _write_whole(path: Path, connection: sqlite3.Connection, key: tuple[str, str]) -> None:
-    """The copy anew, from the database; whole or not at all."""
+def _stored_lines(connection: sqlite3.Connection, key: tuple[str, str]) -> Iterator[bytes] | None:
+    """All of a copy, from the database; None when the thread is not there."""
     row = connection.execute(SELECT_ROW, key).fetchone()
-    if row is None:
-        return
+    return None if row is None else _all_lines(connection, key, row)
+
+
+def _all_lines(connection: sqlite3.Connection, key: tuple[str, str], row: Sequence[Any]) -> Iterator[bytes]:
+    last_seq = 0
+    for seq, kind, at_ms, data in connection.execute(_SELECT_RECORDS, key):
+        yield from _record_line(seq, kind, at_ms, data)
+        last_seq = seq
+    yield from _end_lines(row, last_seq)
+
+
+def _write_whole(path: Path, lines: Iterable[bytes]) -> None:
+    """The copy anew; whole or not at all."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid7()}.tmp")
-    last_seq = 0
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            for seq, kind, at_ms, data in connection.execute(_SELECT_RECORDS, key):
-                file.writelines(_record_line(seq, kind, at_ms, data))
-                last_seq = seq
-            file.writelines(_end_lines(row, last_seq))
+            file.writelines(lines)
         temporary.replace(path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
