@@ -5,11 +5,14 @@ Every `ThreadLog` keeps the index in the commit of the records, and could make i
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from app_server.extension_api.tools import PictureRef
 from app_server.storage import records as kinds
 from app_server.storage.base import LOCAL_TENANT, PictureQuery, PictureRow, Record
+
+INDEXED: Final = frozenset({kinds.ITEM_COMPLETED, kinds.PICTURE_REMOVED})
+"""The kinds of records that may change the index."""
 
 
 def picture_row(

@@ -38,7 +38,10 @@ def encode_record(thread_id: str, record: Record, max_bytes: int = MAX_RECORD_BY
     Raises:
         StorageError: the data is no JSON, or larger than `max_bytes`.
     """
-    encoded = encode_json(f"A {record.kind} record of thread {thread_id}", record.data)
+    try:
+        encoded = orjson.dumps(record.data)
+    except orjson.JSONEncodeError as error:
+        raise _no_json(f"A {record.kind} record of thread {thread_id}", error) from error
     if len(encoded) > max_bytes:
         raise StorageError(
             f"A {record.kind} record of thread {thread_id} has {len(encoded)} bytes, more than the "
@@ -47,12 +50,23 @@ def encode_record(thread_id: str, record: Record, max_bytes: int = MAX_RECORD_BY
     return encoded
 
 
+def decode_record(thread_id: str, seq: int, data: bytes) -> dict[str, Any]:
+    """What `encode_record` was given. Raises StorageDamaged."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise _damaged(f"Record {seq} of thread {thread_id}") from error
+    if type(value) is dict:
+        return value
+    raise _damaged(f"Record {seq} of thread {thread_id}")
+
+
 def encode_json(what: str, value: dict[str, Any]) -> bytes:
     """JSON bytes of `value`; `what` is the subject of the sentence when it has none."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError as error:
-        raise StorageError(f"{what} cannot be written as JSON ({error}); give it plain JSON values only.") from error
+        raise _no_json(what, error) from error
 
 
 def decode_json(what: str, data: bytes) -> dict[str, Any]:
@@ -64,6 +78,10 @@ def decode_json(what: str, data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _damaged(what)
     return value
+
+
+def _no_json(what: str, error: Exception) -> StorageError:
+    return StorageError(f"{what} cannot be written as JSON ({error}); give it plain JSON values only.")
 
 
 def _damaged(what: str) -> StorageDamaged:

@@ -10,6 +10,8 @@ import anyio
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame as LibraryFrame
+from websockets.frames import Opcode
 
 from app_server.errors import ConfigurationError
 from app_server.transport.address import (
@@ -22,7 +24,7 @@ from app_server.transport.address import (
 )
 from app_server.transport.base import MessageStream, StreamClosed
 from app_server.transport.http import HttpReply, HttpRequest, ListenPolicy, Routed, Upgrade, Visitor, plan_answer
-from app_server.transport.websocket import WebsocketStream, serve_websocket
+from app_server.transport.websocket import WebsocketStream, serve_websocket, text_message
 
 UPGRADE = {"connection": "keep-alive, Upgrade", "upgrade": "WebSocket"}
 NOT_WEBSOCKET = HttpReply(status=400, body=b"This address speaks websocket; connect to it with a websocket client.\n")
@@ -447,3 +449,9 @@ async def test_closing_is_bounded_although_the_peer_reads_nothing() -> None:
         )
         await blocked.wait()
         await closed.wait()
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 125, 126, 127, 65535, 65536, 70_000])
+def test_a_message_is_framed_as_the_library_frames_it(size_bytes: int) -> None:
+    body = b"x" * size_bytes
+    assert b"".join(text_message(body)) == LibraryFrame(Opcode.TEXT, body).serialize(mask=False)

@@ -23,7 +23,7 @@ from app_server.storage.base import (
 from app_server.storage.local.leases import require_lease
 from app_server.storage.local.pictures import index_pictures, select_pictures
 from app_server.storage.local.queries import INSERT_ROW, SELECT_ROW, UPDATE_ROW, page_statement, read_row, row_values
-from app_server.storage.rules import check_row, decode_json, encode_record, thread_exists, thread_unknown
+from app_server.storage.rules import check_row, decode_record, encode_record, thread_exists, thread_unknown
 
 if TYPE_CHECKING:
     from app_server.clock import Clock
@@ -34,6 +34,9 @@ _Encoded = tuple[str, int, bytes]
 """kind, at_ms, data"""
 
 _BY_THREAD = "tenant = ? AND thread_id = ?"
+_INSERT, _ROW = "INSERT INTO records (tenant, thread_id, seq, kind, at_ms, data) VALUES", "(?, ?, ?, ?, ?, ?)"
+_ROWS_AT_ONCE = 100
+"""In one statement: a fork brings thousands, and a statement for each takes longer than its row."""
 
 
 class SqliteThreadLog:
@@ -87,7 +90,7 @@ class SqliteThreadLog:
                 (tenant, thread_id, after_seq, -1 if limit is None else limit),
             )
             return [
-                Record(kind=kind, data=decode_json(f"Record {seq} of thread {thread_id}", data), seq=seq, at_ms=at_ms)
+                Record(kind=kind, data=decode_record(thread_id, seq, data), seq=seq, at_ms=at_ms)
                 for seq, kind, at_ms, data in found
             ]
 
@@ -145,8 +148,10 @@ def _last_seq(connection: sqlite3.Connection, lease: Lease) -> int:
 
 def _insert(connection: sqlite3.Connection, lease: Lease, last_seq: int, records: list[_Encoded]) -> int:
     """Number the records on from `last_seq`: safe, because this transaction alone may write."""
-    connection.executemany(
-        "INSERT INTO records (tenant, thread_id, seq, kind, at_ms, data) VALUES (?, ?, ?, ?, ?, ?)",
-        [(lease.tenant, lease.thread_id, seq, *record) for seq, record in enumerate(records, last_seq + 1)],
-    )
+    for first in range(0, len(records), _ROWS_AT_ONCE):
+        rows = records[first : first + _ROWS_AT_ONCE]
+        values: list[Any] = []
+        for seq, (kind, at_ms, data) in enumerate(rows, last_seq + first + 1):
+            values += (lease.tenant, lease.thread_id, seq, kind, at_ms, data)
+        connection.execute(f"{_INSERT} {', '.join([_ROW] * len(rows))}", values)
     return last_seq + len(records)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from app_server.extension_api.tools import PictureRef
 from app_server.storage.base import Lease, PictureQuery, PictureRow, Record
-from app_server.storage.picture_index import picture_row, removed_item
+from app_server.storage.picture_index import INDEXED, picture_row, removed_item
 
 _COLUMNS: Final = (
     "tenant, thread_id, seq, at_ms, turn_id, item_id, sha256, mime, size_bytes, width, height, path, handle, prompt, "
@@ -26,6 +26,8 @@ def index_pictures(
 ) -> None:
     """Bring the index to where the records are that follow `last_seq`."""
     for seq, (record, when) in enumerate(zip(records, at_ms, strict=True), last_seq + 1):
+        if record.kind not in INDEXED:
+            continue
         if (row := picture_row(lease.thread_id, record, seq=seq, at_ms=when, tenant=lease.tenant)) is not None:
             connection.execute(_INSERT, _values(row))
         elif (removed := removed_item(record)) is not None:
