@@ -8,8 +8,9 @@ Built-in names come from `extensions.BUILTIN`, others from the entry-point group
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Iterable
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 from app_server.extension_api.extension import Contributions, Extension, ExtensionRegistry, ExtensionState
@@ -43,10 +44,42 @@ def discover(modules: Iterable[str] | None = None) -> tuple[Found, ...]:
         return tuple(_load(name, BUILT_IN) for name in modules)
     builtin = importlib.import_module("extensions").BUILTIN
     found = [_load(name, BUILT_IN) for name in builtin]
+    if may_be_installed(sys.path):
+        found += _installed()
+    return tuple(found)
+
+
+def may_be_installed(folders: Iterable[str]) -> bool:
+    """Whether a distribution in these folders of `sys.path` may have entry points of ours.
+
+    A look at the files alone: the library that reads them takes a twentieth of a start to load, and most have none.
+    """
+    for folder in folders:
+        try:
+            with os.scandir(folder or ".") as entries:
+                names = [entry.path for entry in entries if entry.name.endswith((".dist-info", ".egg-info"))]
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return True  # an archive, for instance: let the library look
+        for name in names:
+            try:
+                with open(os.path.join(name, "entry_points.txt"), "rb") as file:
+                    if ENTRY_POINTS.encode() in file.read():
+                        return True
+            except OSError:  # it has no entry points
+                continue
+    return False
+
+
+def _installed() -> list[Found]:
+    from importlib import metadata  # see above
+
+    found = []
     for point in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         origin = point.dist.name if point.dist is not None else point.value
         found.append(_load(point.value.partition(":")[0], origin))
-    return tuple(found)
+    return found
 
 
 def _load(module: str, origin: str) -> Found:

@@ -33,7 +33,7 @@ _RESULTS: Final[Mapping[str, str]] = {
 
 def bundle() -> dict[str, Any]:
     """The whole schema as plain JSON, definitions in alphabetical order."""
-    params = {"initialize": InitializeParams} | {name: spec.params for name, spec in load_registry().items()}
+    params = {"initialize": InitializeParams} | {name: spec.model for name, spec in load_registry().items()}
     models = {model.__name__: model for model in (*wire_models(), *filter(None, params.values()))}
     for model in models.values():
         model.model_rebuild()

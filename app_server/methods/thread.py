@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app_server.config.layers import LayerOrigin, LoadedConfig
 from app_server.errors import InvalidRequest
 from app_server.methods.services import Context, Services
-from app_server.protocol.thread import (
-    ThreadArchiveParams,
-    ThreadDeleteParams,
-    ThreadLoadedListParams,
-    ThreadReadParams,
-    ThreadResumeParams,
-    ThreadSetNameParams,
-    ThreadStartParams,
-    ThreadUnarchiveParams,
-    ThreadUnsubscribeParams,
-)
 from app_server.providers.catalog import default_model
 from app_server.rpc.registry import method
 from app_server.threads.joining import STREAMED, Notification, hide_open, opened
@@ -36,6 +25,19 @@ from app_server.threads.settings import (
 )
 from app_server.tools.dynamic import parse_dynamic_tools
 
+if TYPE_CHECKING:  # loaded when a request needs more than its plain reading
+    from app_server.protocol.thread import (
+        ThreadArchiveParams,
+        ThreadDeleteParams,
+        ThreadLoadedListParams,
+        ThreadReadParams,
+        ThreadResumeParams,
+        ThreadSetNameParams,
+        ThreadStartParams,
+        ThreadUnarchiveParams,
+        ThreadUnsubscribeParams,
+    )
+
 _RESUME_NOTICE = {
     "summary": "Reading a whole thread at once is deprecated; set `excludeTurns: true`, then page with "
     "`thread/turns/list` and `thread/items/list`.",
@@ -48,7 +50,7 @@ _READ_NOTICE = {
 }
 
 
-@method("thread/start", ThreadStartParams)
+@method("thread/start", "thread.ThreadStartParams")
 async def thread_start(ctx: Context, params: ThreadStartParams) -> dict[str, Any]:
     """A new thread; the starter is subscribed, everybody is told of it."""
     services = ctx.services
@@ -78,7 +80,7 @@ async def thread_start(ctx: Context, params: ThreadStartParams) -> dict[str, Any
     return {"thread": thread, **settings_members(settings)}
 
 
-@method("thread/resume", ThreadResumeParams)
+@method("thread/resume", "thread.ThreadResumeParams")
 async def thread_resume(ctx: Context, params: ThreadResumeParams) -> dict[str, Any]:
     """Bring a thread back, loaded or stored, and subscribe to it.
 
@@ -124,7 +126,7 @@ async def thread_resume(ctx: Context, params: ThreadResumeParams) -> dict[str, A
     }
 
 
-@method("thread/read", ThreadReadParams)
+@method("thread/read", "thread.ThreadReadParams")
 async def thread_read(ctx: Context, params: ThreadReadParams) -> dict[str, Any]:
     """Look at a thread, loaded or stored, without subscribing."""
     services = ctx.services
@@ -137,7 +139,7 @@ async def thread_read(ctx: Context, params: ThreadReadParams) -> dict[str, Any]:
     return {"thread": thread, "readState": row.meta.get("readState")}
 
 
-@method("thread/name/set", ThreadSetNameParams)
+@method("thread/name/set", "thread.ThreadSetNameParams")
 async def thread_name_set(ctx: Context, params: ThreadSetNameParams) -> dict[str, Any]:
     """Name a thread; everybody is told."""
     name = params.name.strip()
@@ -150,7 +152,7 @@ async def thread_name_set(ctx: Context, params: ThreadSetNameParams) -> dict[str
     return {}
 
 
-@method("thread/archive", ThreadArchiveParams)
+@method("thread/archive", "thread.ThreadArchiveParams")
 async def thread_archive(ctx: Context, params: ThreadArchiveParams) -> dict[str, Any]:
     """Take a thread out of the list; a running turn is interrupted first. Pictures stay."""
     if (await ctx.services.threads.row(params.thread_id)).archived:
@@ -163,7 +165,7 @@ async def thread_archive(ctx: Context, params: ThreadArchiveParams) -> dict[str,
     return {}
 
 
-@method("thread/unarchive", ThreadUnarchiveParams)
+@method("thread/unarchive", "thread.ThreadUnarchiveParams")
 async def thread_unarchive(ctx: Context, params: ThreadUnarchiveParams) -> dict[str, Any]:
     """Take an archived thread back into the list."""
     row = await ctx.services.threads.set_archived(params.thread_id, False)
@@ -171,7 +173,7 @@ async def thread_unarchive(ctx: Context, params: ThreadUnarchiveParams) -> dict[
     return {"thread": ctx.services.threads.wire(row)}
 
 
-@method("thread/delete", ThreadDeleteParams)
+@method("thread/delete", "thread.ThreadDeleteParams")
 async def thread_delete(ctx: Context, params: ThreadDeleteParams) -> dict[str, Any]:
     """Remove a thread for good, its pictures with it."""
     await ctx.services.threads.delete(params.thread_id)
@@ -179,7 +181,7 @@ async def thread_delete(ctx: Context, params: ThreadDeleteParams) -> dict[str, A
     return {}
 
 
-@method("thread/unsubscribe", ThreadUnsubscribeParams)
+@method("thread/unsubscribe", "thread.ThreadUnsubscribeParams")
 async def thread_unsubscribe(ctx: Context, params: ThreadUnsubscribeParams) -> dict[str, Any]:
     """Stop hearing of a thread's turns; the thread goes on. An ephemeral one that nobody follows ends with its turn."""
     live = ctx.services.threads.find(params.thread_id)
@@ -192,7 +194,7 @@ async def thread_unsubscribe(ctx: Context, params: ThreadUnsubscribeParams) -> d
     return {"status": "unsubscribed" if gone else "notSubscribed"}
 
 
-@method("thread/loaded/list", ThreadLoadedListParams)
+@method("thread/loaded/list", "thread.ThreadLoadedListParams")
 def thread_loaded_list(ctx: Context, params: ThreadLoadedListParams) -> dict[str, Any]:
     """Ids of the threads in memory, oldest first; the cursor is the last id of a page."""
     ids = ctx.services.threads.loaded

@@ -16,18 +16,18 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
-
 from app_server.errors import AppServerError, InternalError, InvalidRequest, NotSupported, RpcError, as_rpc_error
 from app_server.observability.logging import get_logger
-from app_server.protocol.base import NoParams, WireModel, validation_error_message
 from app_server.protocol.gates import experimental_use
 from app_server.protocol.jsonrpc import MISSING, Request, encode_error, encode_result
+from app_server.protocol.plain import PlainParams, plain_params
 from app_server.protocol.unsupported import UNSUPPORTED
 from app_server.rpc.context import RequestContext
 from app_server.rpc.engine import EngineRequest, Error, Failed, Success, call
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from app_server.rpc.registry import MethodSpec
 
 S = TypeVar("S")
@@ -68,7 +68,7 @@ async def _finish(request: Request, waiting: Coroutine[Any, Any, Any]) -> Answer
 
 def _answer(request: Request, result: Any) -> Answer:
     try:
-        plain = result if type(result) is dict else result.wire() if isinstance(result, WireModel) else result
+        plain = result if type(result) is dict or not hasattr(result, "wire") else result.wire()  # a model of the wire
         return encode_result(request.id, plain), True
     except TypeError:  # orjson's: a handler returned something that is not JSON
         log.error("reply_not_encodable", method=request.method, exc_info=True)
@@ -98,21 +98,31 @@ def _engine_method(spec: MethodSpec) -> Engine:
     return serve
 
 
-def validated(spec: MethodSpec, params: Any, experimental_api: bool) -> BaseModel | None:
+def validated(spec: MethodSpec, params: Any, experimental_api: bool) -> BaseModel | PlainParams | None:
     """The params as their model, after the experimental gate. Raises InvalidRequest in the reference's words."""
     given = params if isinstance(params, dict) else None
     if not experimental_api and (used := experimental_use(spec.name, given)) is not None:
         raise needs_capability(used)
-    if spec.params is None:
+    if spec.params is not None and (plain := plain_params(spec.name, params)) is not None:
+        return plain
+    if (model := spec.model) is None:
         if params is MISSING or params is None or isinstance(params, dict):
             return None
         raise _invalid("params must be an object or null", "invalidParams")
-    if issubclass(spec.params, NoParams) and (params is MISSING or params is None):
+    return _by_the_model(model, params)
+
+
+def _by_the_model(model: type[BaseModel], params: Any) -> BaseModel:
+    from pydantic import ValidationError  # loaded by now: the model is one of its classes
+
+    from app_server.protocol.base import NoParams, validation_error_message
+
+    if issubclass(model, NoParams) and (params is MISSING or params is None):
         params = {}
     if params is MISSING:
         raise _invalid("missing field `params`", "missingParams")
     try:
-        return spec.params.model_validate(params)
+        return model.model_validate(params)
     except ValidationError as error:
         raise _invalid(validation_error_message(error, data=params), "invalidParams") from None
 

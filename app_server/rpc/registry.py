@@ -6,6 +6,7 @@ A handler is `async def thread_start(ctx: RequestContext[Services], params: Thre
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,11 +26,21 @@ class MethodSpec:
     """One method of the protocol as this server does it. `params` None: the method takes none (null is accepted)."""
 
     name: str
-    params: type[BaseModel] | None
+    params: type[BaseModel] | str | None
+    """The model, or its name as `family.Model`: then it is loaded when it is first needed."""
     handler: Handler
 
+    @property
+    def model(self) -> type[BaseModel] | None:
+        """The model of the params."""
+        if not isinstance(self.params, str):
+            return self.params
+        family, _, name = self.params.partition(".")
+        model: type[BaseModel] = getattr(import_module(f"app_server.protocol.{family}"), name)
+        return model
 
-def method(name: str, params: type[BaseModel] | None = None) -> Callable[[H], H]:
+
+def method(name: str, params: type[BaseModel] | str | None = None) -> Callable[[H], H]:
     """Mark a handler as the implementation of a method."""
 
     def mark(handler: H) -> H:

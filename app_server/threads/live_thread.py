@@ -87,8 +87,11 @@ class LiveThread:
         self.left = False
         """The last follower unsubscribed; who only lost its connection may come back."""
         self.pieces = Pieces()
-        self._order = anyio.Lock()
+        self._order = anyio.Lock(fast_acquire=True)
+        self._held: list[tuple[Record, Callable[[int], None]]] = []
+        """What joins the next append."""
         self._idle = anyio.Event()
+        self._no_repository: str | None = None
 
     @property
     def thread_id(self) -> str:
@@ -169,6 +172,7 @@ class LiveThread:
     def _free(self, turn: Turn) -> None:
         if self.active is turn:
             self.active = None
+            self._held.clear()
             self.pieces.clear()
             self._idle.set()
 
@@ -219,32 +223,48 @@ class LiveThread:
         return self._history
 
     async def append(self, *records: Record) -> int:
-        """Durable on return, in order; the seq of the last one."""
+        """Durable on return, in order; the seq of the last one.
+
+        A cancellation is seen before all of it or behind: what is durable is also known here, and shown.
+        """
         async with self._order:
-            with anyio.CancelScope(shield=True):  # what is durable is also known here, and shown
-                row = self._row_after(records)
-                try:
-                    last = await self._log.append(self.lease, records, row=row if row is not self.row else None)
-                except LeaseLost:
+            held, self._held = self._held, []
+            all_records = [*(record for record, _ in held), *records]
+            row = self._row_after(all_records)
+            try:
+                last = await self._log.append(self.lease, all_records, row=row if row is not self.row else None)
+            except BaseException as error:
+                self._held = held + self._held
+                if isinstance(error, LeaseLost):
                     self.lost = True
                     self.on_lost()
-                    raise
+                raise
             self.row, self.last_seq = row, last
-            for record in records:
-                if record.kind == kinds.HISTORY:
-                    self._history.extend(record.data["items"])
-                elif record.kind == kinds.ITEM_COMPLETED:
-                    self.pieces.ended(record.data["item"]["id"])
-                elif record.kind == kinds.COMPACTED:
-                    self._history = RunningHistory(record.data["history"])
-                    self._windows, self._context_tokens = self._windows + 1, 0
-                elif record.kind == kinds.TOKEN_USAGE:
-                    self._context_tokens = record.data["last"]["totalTokens"]
-                elif record.kind == kinds.TURN_COMPLETED and is_context_overflow(record.data["error"]):
-                    self._context_tokens = FULL_CONTEXT
-                elif record.kind == kinds.SETTINGS_CHANGED:
-                    self.settings = replace(self.settings, **record.data["settings"])
+            for record in all_records:
+                self._take(record)
+            for seq, (_, shown) in enumerate(held, last - len(all_records) + 1):
+                shown(seq)
             return last
+
+    def later(self, record: Record, shown: Callable[[int], None]) -> None:
+        self._held.append((record, shown))
+
+    def _take(self, record: Record) -> None:
+        """What a durable record changes in memory."""
+        match record.kind:
+            case kinds.HISTORY:
+                self._history.extend(record.data["items"])
+            case kinds.ITEM_COMPLETED:
+                self.pieces.ended(record.data["item"]["id"])
+            case kinds.COMPACTED:
+                self._history = RunningHistory(record.data["history"])
+                self._windows, self._context_tokens = self._windows + 1, 0
+            case kinds.TOKEN_USAGE:
+                self.usage, self._context_tokens = record.data, record.data["last"]["totalTokens"]
+            case kinds.TURN_COMPLETED if is_context_overflow(record.data["error"]):
+                self._context_tokens = FULL_CONTEXT
+            case kinds.SETTINGS_CHANGED:
+                self.settings = replace(self.settings, **record.data["settings"])
 
     def show(
         self, method: str, params: Mapping[str, Any], *, forms: Sequence[RicherForm] = (), seq: int | None = None
@@ -275,13 +295,21 @@ class LiveThread:
         self._total = add_usage(self._total, last)
         return self._total
 
+    def _repository(self, cwd: str) -> dict[str, Any]:
+        """What the thread's row says of its repository; a folder that is none is asked once."""
+        if self._no_repository == cwd:
+            return {}
+        found = git_info(Path(cwd))
+        self._no_repository = cwd if found is None else None
+        return {"gitInfo": found}
+
     def _row_after(self, records: Sequence[Record]) -> ThreadRow:
         """The index row once these records are in: the same object when nothing of it changes."""
         row, now = self.row, self._deps.clock.now_ms()
         for record in records:
             match record.kind:
                 case kinds.TURN_STARTED:
-                    meta = with_meta(row.meta, {"gitInfo": row.meta.get("gitInfo") or git_info(Path(row.cwd))})
+                    meta = row.meta if row.meta.get("gitInfo") else with_meta(row.meta, self._repository(row.cwd))
                     row = replace(row, listed=True, updated_at_ms=now, recency_at_ms=now, meta=meta)
                 case kinds.TURN_COMPLETED:
                     meta = row.meta
@@ -301,8 +329,6 @@ class LiveThread:
                     row = replace(row, meta=with_meta(row.meta, record.data["meta"]))
                 case kinds.NAME_SET:
                     row = replace(row, name=record.data["name"], updated_at_ms=now)
-                case kinds.TOKEN_USAGE:
-                    self.usage = record.data
         return row
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app_server.errors import InvalidRequest
-from app_server.protocol.base import WireModel
 from app_server.turns.context import Settings
 
 if TYPE_CHECKING:
@@ -205,6 +204,6 @@ def _sandbox(name: str, given: Any, profile: str | None) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """A wire value as JSON: a model's object, or the word itself."""
-    if isinstance(value, WireModel):
+    if hasattr(value, "wire"):  # a model of the wire
         return value.wire()
     return dict(value) if isinstance(value, Mapping) else value

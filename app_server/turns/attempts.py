@@ -77,10 +77,17 @@ class Attempts:
             "last": last,
             "modelContextWindow": moment.scope.model.context_window_tokens,
         }
-        seq = await self._sink.append(Record(kind=TOKEN_USAGE, data={"turnId": self._ctx.turn_id, **usage}))
         ids = {"threadId": self._ctx.thread_id, "turnId": self._ctx.turn_id}
-        self._sink.show("thread/tokenUsage/updated", {**ids, "tokenUsage": usage}, seq=seq)
-        self._sink.show("account/rateLimits/updated", rate_limits_params(sample.limits))
+
+        def shown(seq: int) -> None:
+            self._sink.show("thread/tokenUsage/updated", {**ids, "tokenUsage": usage}, seq=seq)
+            self._sink.show("account/rateLimits/updated", rate_limits_params(sample.limits))
+
+        record = Record(kind=TOKEN_USAGE, data={"turnId": self._ctx.turn_id, **usage})
+        if sample.tools_started:  # the next record is that of the next answer
+            shown(await self._sink.append(record))
+        else:
+            self._sink.later(record, shown)
 
 
 def turn_error(text: str, kind: CodexErrorInfo, details: str | None) -> dict[str, Any]:

@@ -128,6 +128,12 @@ class TurnSink(Protocol):
         Raises StorageError."""
         ...
 
+    def later(self, record: Record, shown: Callable[[int], None]) -> None:
+        """Append it with what is appended next, as one commit; `shown` is then called with its seq.
+
+        For what something else follows at once: each commit is a sync of the disk."""
+        ...
+
     def show(
         self, method: str, params: Mapping[str, Any], *, forms: Sequence[RicherForm] = (), seq: int | None = None
     ) -> None:

@@ -27,7 +27,7 @@ from app_server.turns.instructions import base_instructions, environment_context
 from app_server.turns.request import build_request
 
 if TYPE_CHECKING:
-    from app_server.turns.context import Settings, UserMessage
+    from app_server.turns.context import Moment, Settings, UserMessage
     from app_server.turns.engine import TurnRun
     from app_server.turns.running_history import RunningHistory
     from app_server.turns.sampling import Sample
@@ -54,43 +54,43 @@ class Conversation:
         return True
 
     async def run(self, run: TurnRun) -> None:
-        attempts = Attempts(run.ctx, run.sink, run.emitter)
+        attempts, moment = Attempts(run.ctx, run.sink, run.emitter), run.ctx.now()
         try:
-            if context_is_full(run.sink, run.ctx.now().scope.model):
+            if context_is_full(run.sink, moment.scope.model):
                 await compact(run)
+                moment = run.ctx.now()
         finally:  # the user's words are kept, whatever becomes of the compaction
             with anyio.fail_after(OPENING_TIMEOUT_S, shield=True):
-                if opening := opening_items(run.sink.history, run.ctx.settings):
-                    await run.sink.append(Record(kind=HISTORY, data={"items": opening}))
-                await self._take_messages(run)
+                await self._take_messages(run, opening_items(run.sink.history, run.ctx.settings))
         while True:
-            sample = await self._sample(run, attempts)
+            sample = await self._sample(run, attempts, moment)
             if self._messages:
                 await self._take_messages(run)
             elif sample is None or not sample.tools_started:
                 self._accepts = False
                 return
+            moment = run.ctx.now()
 
     async def leave(self, run: TurnRun) -> None:
         if self._messages:  # a steer that came with the end: its words are kept for the next turn
             await self._take_messages(run)
 
-    async def _take_messages(self, run: TurnRun) -> None:
-        """The user's words become items and history, in the order in which they came."""
+    async def _take_messages(self, run: TurnRun, opening: Sequence[Mapping[str, Any]] = ()) -> None:
+        """The user's words become items and history, in the order in which they came, behind what opens the turn."""
         words = list(self._messages)
         self._messages.clear()
         self._cut = anyio.Event()
         items: list[tuple[Item, Item]] = []
         for each in words:
             item = UserMessageItem(id=uuid7(), client_id=each.client_id, content=())
-            items.append((_with_content(item, each.shown), _with_content(item, each.stored)))
+            stored = _with_content(item, each.stored)
+            items.append((stored if each.shown == each.stored else _with_content(item, each.shown), stored))
         parts = [user_message(labelled(each.parts, run.sink.next_handle)) for each in words]
-        await run.emitter.whole(items, Record(kind=HISTORY, data={"items": parts}))
+        await run.emitter.whole(items, Record(kind=HISTORY, data={"items": [*opening, *parts]}))
 
-    async def _sample(self, run: TurnRun, attempts: Attempts) -> Sample | None:
+    async def _sample(self, run: TurnRun, attempts: Attempts, moment: Moment) -> Sample | None:
         """One response, retried as long as that is allowed; None when the user's words came before it did."""
         while not self._messages:
-            moment = run.ctx.now()
             plan = plan_tools(moment.executors, moment.scope)
             for text in plan.warnings:
                 if text not in self._warned:
@@ -101,6 +101,7 @@ class Conversation:
                 self._cut = anyio.Event()
             if (sample := await attempts.sample(moment, request, plan, self._cut)) is not None:
                 return sample
+            moment = run.ctx.now()
         return None
 
 

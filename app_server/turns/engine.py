@@ -142,8 +142,7 @@ class Turn:
 
     async def _guarded(self) -> Ending:
         try:
-            with anyio.fail_after(FINALISE_TIMEOUT_S, shield=True):  # a turn that ends has begun
-                await self._begin()
+            self._begin()
             await self.work.run(self._run)
         except UpstreamError as error:
             return Ending(status="failed", error=turn_error(error.message, error.kind, error.details))
@@ -156,12 +155,16 @@ class Turn:
             return Ending(status="failed", error=turn_error(text, "internalServerError", None))
         return Ending(status="completed", answered=self._emitter.final_message is not None)
 
-    async def _begin(self) -> None:
+    def _begin(self) -> None:
+        """The turn begins with the first record of its work, or of its end."""
         self.started_at_ms = self.ctx.clock.now_ms()
         started = {"turnId": self.ctx.turn_id, "startedAtMs": self.started_at_ms}
-        seq = await self._sink.append(Record(kind=TURN_STARTED, data=started))
-        self._on_status("active")
-        self._sink.show("turn/started", {"threadId": self.ctx.thread_id, "turn": self.wire()}, seq=seq)
+
+        def shown(seq: int) -> None:
+            self._on_status("active")
+            self._sink.show("turn/started", {"threadId": self.ctx.thread_id, "turn": self.wire()}, seq=seq)
+
+        self._sink.later(Record(kind=TURN_STARTED, data=started), shown)
 
     # -- the end
     async def _finish(self, ending: Ending) -> None:

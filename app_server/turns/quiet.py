@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from app_server.storage.records import TOKEN_USAGE
@@ -34,6 +34,10 @@ class QuietSink:
     async def append(self, *records: Record) -> int:
         told = [record for record in records if record.kind == TOKEN_USAGE]
         return await self._sink.append(*told) if told else 0
+
+    def later(self, record: Record, shown: Callable[[int], None]) -> None:
+        if record.kind == TOKEN_USAGE:
+            self._sink.later(record, shown)
 
     def show(
         self, method: str, params: Mapping[str, Any], *, forms: Sequence[RicherForm] = (), seq: int | None = None

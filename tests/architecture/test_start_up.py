@@ -38,3 +38,33 @@ def test_nothing_slow_is_loaded_before_the_first_answer(tmp_path: Path) -> None:
     loaded = set(done.stderr.decode().splitlines()[0].split())
     assert "anyio" in loaded  # the probe has seen a server
     assert loaded & FORBIDDEN == set()
+
+
+THREAD_PROBE = """
+import sys
+from app_server.rpc.connection import Connection
+reply = Connection._reply
+def replied(self, ctx, answer, **more):
+    if ctx.method == "thread/start":
+        sys.stderr.write(" ".join(sorted({name.partition(".")[0] for name in sys.modules})) + "\\n")
+    return reply(self, ctx, answer, **more)
+Connection._reply = replied
+from app_server.cli import main
+sys.exit(main([]))
+"""
+START = b'{"id":2,"method":"thread/start","params":{"cwd":"/","model":"m"}}\n'
+
+
+def test_nothing_slow_that_a_thread_does_not_need_is_loaded_before_it_is_started(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", THREAD_PROBE],
+        input=HELLO + START,
+        capture_output=True,
+        env={"APP_SERVER_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)},
+        cwd=tmp_path,
+        timeout=60,
+        check=True,
+    )
+    loaded = set(done.stderr.decode().splitlines()[0].split())
+    assert {"anyio", "sqlite3"} <= loaded  # the probe has seen a thread
+    assert loaded & (FORBIDDEN - {"jsonrpcserver", "sqlite3"}) == set()

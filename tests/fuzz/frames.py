@@ -47,7 +47,7 @@ class Raw:
 Step = Call | Raw
 
 REGISTRY = load_registry()
-_PARAMS = {name: params_for(spec.params) for name, spec in REGISTRY.items()}
+_PARAMS = {name: params_for(spec.model) for name, spec in REGISTRY.items()}
 _OTHER_METHODS = st.one_of(st.sampled_from(sorted(UNSUPPORTED)), st.just("thread/fly"), texts)
 
 

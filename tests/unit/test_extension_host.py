@@ -23,7 +23,7 @@ from app_server.extension_api import (
     TurnScope,
     Visible,
 )
-from app_server.extension_host import ExtensionHost, Found, discover, feature_specs
+from app_server.extension_host import ExtensionHost, Found, discover, feature_specs, may_be_installed
 from features import FEATURES, FeatureLayer, FeatureSet, FeatureSpec, Stage, resolve_features
 from features.resolution import FeatureClashError
 
@@ -275,3 +275,18 @@ def test_of_two_extensions_of_one_key_the_first_wins_and_the_second_is_named_as_
     ]
     assert registry.states[1].reason == reason
     assert told == [f"{reason}; the server runs without it."]
+
+
+def test_a_folder_without_our_entry_points_is_told_by_its_files(tmp_path: Path) -> None:
+    other = tmp_path / "other-1.0.dist-info"
+    other.mkdir()
+    (tmp_path / "bare-1.0.dist-info").mkdir()
+    (other / "entry_points.txt").write_text("[console_scripts]\nx = y:z\n", encoding="utf-8")
+    archive = tmp_path / "packages.zip"
+    archive.write_bytes(b"PK")
+    ours = tmp_path / "more" / "coin-1.0.dist-info"
+    ours.mkdir(parents=True)
+    (ours / "entry_points.txt").write_text("[app_server.extensions]\ncoin = coin\n", encoding="utf-8")
+    places = [str(tmp_path), str(tmp_path / "gone"), str(archive), str(ours.parent)]
+    assert [may_be_installed([place]) for place in places] == [False, False, True, True]
+    assert may_be_installed(places[:2] + places[3:])
