@@ -52,6 +52,8 @@ class Net:
         if self._client is None:
             import httpx
 
+            from app_server.net_chunks import join_chunks
+
             self._client = httpx.AsyncClient(
                 verify=make_ssl_context(os.environ),
                 transport=self._transport,
@@ -64,6 +66,7 @@ class Net:
                 follow_redirects=False,
                 trust_env=True,
             )
+            join_chunks(self._client)
         return self._client
 
     async def post_json(

@@ -23,7 +23,8 @@ def test_a_family_is_imported_with_the_first_of_its_methods() -> None:
     code = (
         "import sys\n"
         "from app_server.methods import load_registry\n"
-        "def loaded(): return sorted(n.rpartition('.')[2] for n in sys.modules if n.startswith('app_server.methods.'))\n"
+        "def loaded():\n"
+        "    return sorted(n.rpartition('.')[2] for n in sys.modules if n.startswith('app_server.methods.'))\n"
         "registry = load_registry()\n"
         "before = loaded()\n"
         "registry['fs/copy']\n"
