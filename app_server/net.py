@@ -66,7 +66,8 @@ class Net:
                 follow_redirects=False,
                 trust_env=True,
             )
-            join_chunks(self._client)
+            for transport in (self._client._transport, *self._client._mounts.values()):  # the latter go to proxies
+                join_chunks(transport)
         return self._client
 
     async def post_json(

@@ -5,6 +5,7 @@ It opens no connection. `net.py` sends and reads with it; extensions know its ty
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
@@ -82,7 +83,10 @@ class Gunzip:
 
 async def read_capped(response: httpx.Response, max_bytes: int, place: str) -> bytes:
     """The whole decoded body. Raises HttpFailure above the cap."""
-    return b"".join([chunk async for chunk in capped(response, max_bytes, place)])
+    body = io.BytesIO()  # grows in place: a list of pieces would be held beside what they are joined to
+    async for chunk in capped(response, max_bytes, place):
+        body.write(chunk)
+    return body.getvalue()
 
 
 def too_large(max_bytes: int, place: str) -> HttpFailure:

@@ -15,7 +15,6 @@ import re
 from typing import Any, Final
 
 import httpcore
-import httpx
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """A longer head is h11's to refuse."""
@@ -144,14 +143,13 @@ class JoiningBackend(httpcore.AsyncNetworkBackend):
         await self._backend.sleep(seconds)
 
 
-def join_chunks(client: httpx.AsyncClient) -> None:
-    """Let the client's connections join chunks, those through proxies included.
+def join_chunks(transport: object) -> None:
+    """Let the connections of a transport of httpx join chunks.
 
     httpx has no public way to name a network backend. Where a release of it is built otherwise, nothing happens but
     that reading takes longer; a test tells.
     """
-    for transport in (client._transport, *client._mounts.values()):
-        pool = getattr(transport, "_pool", None)
-        backend = getattr(pool, "_network_backend", None)
-        if pool is not None and isinstance(backend, httpcore.AsyncNetworkBackend):
-            pool._network_backend = JoiningBackend(backend)
+    pool = getattr(transport, "_pool", None)
+    backend = getattr(pool, "_network_backend", None)
+    if pool is not None and isinstance(backend, httpcore.AsyncNetworkBackend):
+        pool._network_backend = JoiningBackend(backend)

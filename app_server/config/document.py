@@ -41,8 +41,14 @@ class Document:
 
 def read_document(path: Path) -> Document | None:
     """The file, or None where there is none. Raises `ConfigError` when it cannot be read as TOML."""
+    data = read_bytes(path)
+    return None if data is None else document_of(path, data)
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """What the file holds; None where there is none. Raises `ConfigError`."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -50,6 +56,10 @@ def read_document(path: Path) -> Document | None:
         raise ConfigError(
             f"cannot be read ({cause}); make it a file that this user can read.", source=str(path)
         ) from error
+
+
+def document_of(path: Path, data: bytes) -> Document:
+    """What a file with these bytes says. Raises `ConfigError` when it is no TOML."""
     text = _decoded(path, data)
     return Document(path=path, text=text, values=parse(text, source=str(path)))
 

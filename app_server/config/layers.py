@@ -3,19 +3,21 @@
     defaults  <  <home>/config.toml  <  .codex/config.toml of the project  <  command line  <  a thread's own config
     schema.py        user layer                 project layers               -c --enable         with_overrides()
 
-`bootstrap` loads once for the process; a thread with a working directory or settings of its own loads or overrides
-anew. Nothing is cached and nothing is written here.
+`bootstrap` loads once for the process, every new thread loads for its working directory, and may override. The files
+are read at each load, so that an edit counts at once; the same text is judged once (`_loaded_before`). Nothing is
+written here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app_server.config.build import NO_ADDRESS, build_config, without_address
-from app_server.config.document import read_document, version_of
+from app_server.config.document import document_of, read_bytes, read_document, version_of
 from app_server.config.errors import ConfigError
 from app_server.config.merge import expand, leaves, merge, value_at
 from app_server.config.overrides import command_line_values
@@ -94,14 +96,30 @@ def load_config(
 
     Raises `ConfigError` for a file that cannot be read or a value that cannot be used, with its place and the fix.
     """
+    path, projects = home / CONFIG_FILE, project_files(cwd, home)
+    command_line = CommandLine(tuple(overrides), tuple(enable), tuple(disable))
+    load = _loaded if projects else _loaded_before
+    return load(path, read_bytes(path), projects, command_line)
+
+
+class CommandLine(NamedTuple):
+    """The settings among the options of the command line."""
+
+    overrides: tuple[str, ...]
+    enable: tuple[str, ...]
+    disable: tuple[str, ...]
+
+
+def _loaded(path: Path, data: bytes | None, projects: Sequence[Path], command_line: CommandLine) -> LoadedConfig:
+    """The user's file at `path` with these bytes, the files of projects, and the command line."""
     warnings: list[str] = []
-    user = _file_layer(LayerOrigin.USER, home / CONFIG_FILE)
+    user = _user_layer(path, data)
     layers = [user]
-    for path in project_files(cwd, home):
-        layer, dropped = _project_layer(path, user.values)
+    for project in projects:
+        layer, dropped = _project_layer(project, user.values)
         layers.append(layer)
         warnings.extend(dropped)
-    values, contradictions = command_line_values(overrides, enable, disable)
+    values, contradictions = command_line_values(*command_line)
     if values:
         layers.append(_layer(LayerOrigin.COMMAND_LINE, values))
     for layer in layers:
@@ -109,11 +127,15 @@ def load_config(
     return _assembled(tuple(layers), (*warnings, *contradictions))
 
 
-def _file_layer(origin: LayerOrigin, path: Path) -> ConfigLayer:
-    document = read_document(path)
-    if document is None:
-        return _layer(origin, {}, path=path)
-    return _layer(origin, document.values, path=path, text=document.text)
+_loaded_before = lru_cache(maxsize=8)(_loaded)
+"""The same for the same arguments, which are all that it depends on while there are no projects."""
+
+
+def _user_layer(path: Path, data: bytes | None) -> ConfigLayer:
+    if data is None:
+        return _layer(LayerOrigin.USER, {}, path=path)
+    document = document_of(path, data)
+    return _layer(LayerOrigin.USER, document.values, path=path, text=document.text)
 
 
 def _project_layer(path: Path, user: TomlTable) -> tuple[ConfigLayer, tuple[str, ...]]:

@@ -43,9 +43,9 @@ def project_files(cwd: Path, home: Path, file: Path = PROJECT_FILE) -> tuple[Pat
     The server's own home is no project, even where it lies on the way. A folder that the system refuses to look into
     (no access, a name that is too long) has none: `os.path` says no where `Path` raises.
     """
-    own = (home / file.name).resolve()
-    candidates = (folder / file for folder in reversed(_up_to_root(cwd.absolute())))
-    return tuple(path for path in candidates if os.path.isfile(path) and path.resolve() != own)
+    candidates = (os.path.join(folder, file) for folder in reversed(_up_to_root(cwd.absolute())))
+    found = [Path(path) for path in candidates if os.path.isfile(path)]
+    return tuple(path for path in found if path.resolve() != (home / file.name).resolve())
 
 
 def allowed(path: Path, values: TomlTable, user: TomlTable) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -81,7 +81,7 @@ def is_trusted(path: Path, user: TomlTable) -> bool:
 def _up_to_root(folder: Path) -> list[Path]:
     """The folder and those above it up to the root of its git repository; the folder alone where there is none."""
     folders = [folder, *folder.parents]
-    root = next((index for index, parent in enumerate(folders) if os.path.exists(parent / ".git")), 0)
+    root = next((index for index, parent in enumerate(folders) if os.path.exists(os.path.join(parent, ".git"))), 0)
     return folders[: root + 1]
 
 

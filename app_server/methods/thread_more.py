@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app_server.config.layers import LayerOrigin
 from app_server.errors import InvalidRequest
 from app_server.methods.services import Context
 from app_server.methods.thread import backwards_cursors, features_of, follow, loaded_config, resolve_cwd, tell_usage
-from app_server.methods.thread_pages import list_cursor_of
-from app_server.protocol.thread_more import (
-    BaseBranchReviewTarget,
-    CommitReviewTarget,
-    CustomReviewTarget,
-    ReviewStartParams,
-    ThreadCompactStartParams,
-    ThreadForkParams,
-    ThreadInjectItemsParams,
-    ThreadMetadataUpdateParams,
-    ThreadRevertParams,
-    ThreadSearchParams,
-    ThreadSettingsUpdateParams,
-    ThreadShellCommandParams,
-    UncommittedChangesReviewTarget,
-)
 from app_server.rpc.quirks import turn_gap_s
 from app_server.rpc.registry import method
 from app_server.storage import records as kinds
 from app_server.storage.base import Record, ThreadQuery
-from app_server.threads.live_thread import LiveThread
-from app_server.threads.paging import page_limit, parse_list_cursor
+from app_server.threads.paging import list_cursor_of, page_limit, parse_list_cursor
 from app_server.threads.replay import turn_objects
 from app_server.threads.settings import settings_members, with_resume_overrides, with_turn_overrides
-from app_server.turns.compaction import Compaction
-from app_server.turns.context import Settings
-from app_server.turns.engine import Work
-from app_server.turns.review import Review, ReviewTarget
-from app_server.turns.shell import ShellCommand
+
+if TYPE_CHECKING:
+    from app_server.protocol.thread_more import (
+        ReviewStartParams,
+        ThreadCompactStartParams,
+        ThreadForkParams,
+        ThreadInjectItemsParams,
+        ThreadMetadataUpdateParams,
+        ThreadRevertParams,
+        ThreadSearchParams,
+        ThreadSettingsUpdateParams,
+        ThreadShellCommandParams,
+    )
+    from app_server.threads.live_thread import LiveThread
+    from app_server.turns.context import Settings
+    from app_server.turns.engine import Work
+    from app_server.turns.review import ReviewTarget
 
 
-@method("thread/fork", ThreadForkParams)
+@method("thread/fork", "thread_more.ThreadForkParams")
 async def thread_fork(ctx: Context, params: ThreadForkParams) -> dict[str, Any]:
     """A new thread with another one's turns; the starter is subscribed, everybody is told of it."""
     services = ctx.services
@@ -58,7 +53,7 @@ async def thread_fork(ctx: Context, params: ThreadForkParams) -> dict[str, Any]:
         source,
         choose,
         originator=ctx.session.client_name,
-        ephemeral=params.ephemeral,
+        ephemeral=bool(params.ephemeral),
         last_turn_id=params.last_turn_id,
         before_turn_id=params.before_turn_id,
     )
@@ -71,7 +66,7 @@ async def thread_fork(ctx: Context, params: ThreadForkParams) -> dict[str, Any]:
     return {"thread": live.wire(turns), **settings_members(live.settings)}
 
 
-@method("thread/revert", ThreadRevertParams)
+@method("thread/revert", "thread_more.ThreadRevertParams")
 async def thread_revert(ctx: Context, params: ThreadRevertParams) -> dict[str, Any]:
     """Drop a turn and all later ones; a running turn is interrupted first."""
     services = ctx.services
@@ -85,25 +80,31 @@ async def thread_revert(ctx: Context, params: ThreadRevertParams) -> dict[str, A
     return {"thread": live.wire(), **backwards_cursors(live.thread_id, state)}
 
 
-@method("thread/compact/start", ThreadCompactStartParams)
+@method("thread/compact/start", "thread_more.ThreadCompactStartParams")
 async def thread_compact_start(ctx: Context, params: ThreadCompactStartParams) -> dict[str, Any]:
     """Replace the history by a summary, in a turn of its own."""
+    from app_server.turns.compaction import Compaction  # the rooms of turns are loaded with the first one
+
     await _begin(ctx, params.thread_id, Compaction())
     return {}
 
 
-@method("thread/shellCommand", ThreadShellCommandParams)
+@method("thread/shellCommand", "thread_more.ThreadShellCommandParams")
 async def thread_shell_command(ctx: Context, params: ThreadShellCommandParams) -> dict[str, Any]:
     """Run a command of the user, in a turn of its own."""
+    from app_server.turns.shell import ShellCommand  # the same
+
     if not params.command.strip() or "\0" in params.command:
         raise InvalidRequest("command must not be empty", data_code="emptyCommand")
     await _begin(ctx, params.thread_id, ShellCommand(params.command, (params.timeout_ms or 0) / 1000 or None))
     return {}
 
 
-@method("review/start", ReviewStartParams)
+@method("review/start", "thread_more.ReviewStartParams")
 async def review_start(ctx: Context, params: ReviewStartParams) -> dict[str, Any]:
     """Let the model review a change, in a turn of the thread."""
+    from app_server.turns.review import Review  # the same
+
     target = review_target(params)
     live = await _begin(ctx, params.thread_id, Review(target))
     assert live.active is not None  # it was just begun
@@ -114,7 +115,7 @@ async def review_start(ctx: Context, params: ReviewStartParams) -> dict[str, Any
     return {"turn": {**turn, "items": [shown]}, "reviewThreadId": live.thread_id}
 
 
-@method("thread/inject_items", ThreadInjectItemsParams)
+@method("thread/inject_items", "thread_more.ThreadInjectItemsParams")
 async def thread_inject_items(ctx: Context, params: ThreadInjectItemsParams) -> dict[str, Any]:
     """Append raw Responses items to the history; clients do not see them."""
     live = await ctx.services.threads.require(params.thread_id)
@@ -125,7 +126,7 @@ async def thread_inject_items(ctx: Context, params: ThreadInjectItemsParams) -> 
     return {}
 
 
-@method("thread/settings/update", ThreadSettingsUpdateParams)
+@method("thread/settings/update", "thread_more.ThreadSettingsUpdateParams")
 async def thread_settings_update(ctx: Context, params: ThreadSettingsUpdateParams) -> dict[str, Any]:
     """Change what the next turn starts with; subscribers are told."""
     live = await ctx.services.threads.require(params.thread_id)
@@ -133,7 +134,7 @@ async def thread_settings_update(ctx: Context, params: ThreadSettingsUpdateParam
     return {}
 
 
-@method("thread/metadata/update", ThreadMetadataUpdateParams)
+@method("thread/metadata/update", "thread_more.ThreadMetadataUpdateParams")
 async def thread_metadata_update(ctx: Context, params: ThreadMetadataUpdateParams) -> dict[str, Any]:
     """Set git info or project of a thread."""
     services = ctx.services
@@ -150,7 +151,7 @@ async def thread_metadata_update(ctx: Context, params: ThreadMetadataUpdateParam
     return {"thread": services.threads.wire(row)}
 
 
-@method("thread/search", ThreadSearchParams)
+@method("thread/search", "thread_more.ThreadSearchParams")
 async def thread_search(ctx: Context, params: ThreadSearchParams) -> dict[str, Any]:
     """Threads whose preview or name has a text, with the place where it stands."""
     key = params.sort_key or "created_at"
@@ -184,6 +185,14 @@ async def _begin(ctx: Context, thread_id: str, work: Work) -> LiveThread:
 
 def review_target(params: ReviewStartParams) -> ReviewTarget:
     """What is reviewed, in words. Raises InvalidRequest for a custom target without words."""
+    from app_server.protocol.thread_more import (  # loaded by now: the params are one of its models
+        BaseBranchReviewTarget,
+        CommitReviewTarget,
+        CustomReviewTarget,
+        UncommittedChangesReviewTarget,
+    )
+    from app_server.turns.review import ReviewTarget
+
     match params.target:
         case CustomReviewTarget(instructions=text):
             if not text.strip():

@@ -14,15 +14,13 @@ from app_server.threads.paging import (
     Kind,
     Slice,
     item_anchor,
-    list_cursor,
+    list_cursor_of,
     page_limit,
     parse_cursor,
     parse_list_cursor,
     slice_ordinals,
 )
 from app_server.threads.replay import item_entries
-
-_SORT_VALUES = {"created_at": "created_at_ms", "updated_at": "updated_at_ms", "recency_at": "recency_at_ms"}
 
 
 @method("thread/list", ThreadListParams)
@@ -106,10 +104,6 @@ def _slice(
 
 def _reply(page: Slice, data: list[dict[str, Any]]) -> dict[str, Any]:
     return {"data": data, "nextCursor": page.next_cursor, "backwardsCursor": page.backwards_cursor}
-
-
-def list_cursor_of(row: ThreadRow, key: ThreadSortKey) -> str:
-    return list_cursor(getattr(row, _SORT_VALUES[key]), row.thread_id)
 
 
 def _asks_for_what_no_thread_has(params: ThreadListParams) -> bool:

@@ -13,6 +13,7 @@ import hashlib
 import io
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from app_server.extension_api.services import CheckedPicture, PictureRejected
@@ -78,8 +79,10 @@ def check_picture(data: bytes, limits: PictureLimits) -> CheckedPicture:
     kind = sniff(data)
     if kind is None:
         raise PictureRejected(f"the bytes are {_describe(data)}; {_TAKEN}")
-    width, height, has_alpha = _decode(data, kind, limits.max_pixels)
-    sha256 = hashlib.sha256(data).hexdigest()
+    with ThreadPoolExecutor(1) as beside:  # hashing and decoding both let other threads run
+        hashing = beside.submit(hashlib.sha256, data)
+        width, height, has_alpha = _decode(data, kind, limits.max_pixels)
+    sha256 = hashing.result().hexdigest()
     ref = PictureRef(sha256=sha256, mime=kind.mime, size_bytes=len(data), width=width, height=height)
     return CheckedPicture(data=data, ref=ref, suffix=kind.suffix, has_alpha=has_alpha)
 

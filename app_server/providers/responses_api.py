@@ -1,6 +1,7 @@
 """The Responses API over HTTP: a request becomes a POST, the answer's event stream becomes provider events.
 
-It owns the HTTP exchange: body, headers, quiet retries before the stream begins, the watch for silence, hanging up.
+It owns the HTTP exchange: body, headers, quiet retries before the stream begins, the watch for silence, hanging up
+(what comes behind the last event is read in `leftovers.py`).
 What the events mean is in `responses_events.py`, what failures mean in `responses_errors.py`; whether a broken stream
 is started again is `turns/sampling.py`'s decision. `registry.py` builds one provider for each configured table.
 """
@@ -29,6 +30,7 @@ from app_server.providers.base import (
     RenewableCredentials,
     UpstreamError,
 )
+from app_server.providers.leftovers import Leftovers, hang_up
 from app_server.providers.responses_errors import (
     FailureSource,
     bad_address,
@@ -48,8 +50,6 @@ ERROR_BODY_BYTES: Final = 64 * 1024
 ERROR_BODY_TIMEOUT_S: Final = 10.0
 UNAUTHORIZED: Final = 401
 """Answered once with a renewed login, where there is one to renew."""
-HANG_UP_TIMEOUT_S: Final = 2.0
-"""Bound of the shielded clean-up of one HTTP stream."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
 _SECRET_NAME: Final = re.compile(r"auth|key|token|secret|sig|password|cookie", re.IGNORECASE)
@@ -85,7 +85,7 @@ class ResponsesSettings:
 
 
 class ResponsesProvider:
-    """One provider that speaks the Responses API. Holds no state between requests: safe for many streams at once."""
+    """One provider that speaks the Responses API. Requests share no state: safe for many streams at once."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class ResponsesProvider:
         clock: Clock | None = None,
     ) -> None:
         self._facts, self._settings, self._credentials, self._client = facts, settings, credentials, client
-        self._clock = clock or SystemClock()
+        self._clock, self._leftovers = clock or SystemClock(), Leftovers()
 
     @property
     def facts(self) -> ProviderFacts:
@@ -107,7 +107,7 @@ class ResponsesProvider:
         return self._settings.stream_max_retries
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ProviderEvent, None]:
-        """See `ModelProvider.stream`. RateLimits comes right before Completed; after Completed nothing is read."""
+        """See `ModelProvider.stream`. RateLimits comes right before Completed; what follows that is not looked at."""
         if isinstance(self._credentials, RenewableCredentials):
             await self._credentials.prepare()
         url, body, login = self._url(), request_body(request), self._credentials.headers()
@@ -119,8 +119,10 @@ class ResponsesProvider:
                 raise
             headers, source = self._headers(request, url, self._credentials.headers())
             response = await self._open(url, headers, body, source)
+        whole = False
+        chunks = response.aiter_bytes()
         try:
-            limits, chunks = rate_limits(response.headers), response.aiter_bytes()
+            limits = rate_limits(response.headers)
             reader, decoder, heard = ResponseReader(source), SseDecoder(self._settings.max_event_bytes), False
             room_bytes = self._settings.stream_max_mb * MIB
             while (chunk := await _next_chunk(chunks, self._settings.stream_idle_timeout_s, url)) is not None:
@@ -132,6 +134,7 @@ class ResponsesProvider:
                     if event is None:
                         continue
                     if isinstance(event, Completed):
+                        whole = True
                         self._settings.heard_limits(limits)
                         yield limits
                         yield event
@@ -140,7 +143,10 @@ class ResponsesProvider:
                     yield event
             raise disconnected(_early_end(response, heard=heard))
         finally:
-            await _hang_up(response)
+            if whole:
+                self._leftovers.take(response, chunks)
+            else:
+                await hang_up(response)
 
     def _too_long(self) -> UpstreamError:
         return UpstreamError(
@@ -184,7 +190,7 @@ class ResponsesProvider:
         try:
             said = await _error_body(response)
         finally:
-            await _hang_up(response)
+            await hang_up(response)
         raise refusal(response.status_code, said, response.headers, source, now_s=self._clock.now_ms() / 1000)
 
     def _url(self) -> httpx.URL:
@@ -289,12 +295,6 @@ async def _error_body(response: httpx.Response) -> bytes:
         except (httpx.TransportError, httpx.DecodingError):
             pass  # the status says enough
     return body[:ERROR_BODY_BYTES]
-
-
-async def _hang_up(response: httpx.Response) -> None:
-    """Close the HTTP stream, also while the task is being cancelled; an unfinished one loses its connection."""
-    with anyio.move_on_after(HANG_UP_TIMEOUT_S, shield=True):
-        await response.aclose()
 
 
 def _early_end(response: httpx.Response, *, heard: bool) -> str:

@@ -15,7 +15,6 @@ MERGED_CHARS = 16 * 1024
 _OVERHEAD_BYTES = 256
 _JOIN_EVERY = 64
 """So many texts become one: each is an object of its own, with more bytes than a word has."""
-_PLACE = ("itemId", "summaryIndex", "contentIndex")
 
 
 class Delta:
@@ -33,10 +32,15 @@ class Delta:
         text = self.params.get("delta")
         return text if isinstance(text, str) else None
 
-    @property
-    def place(self) -> tuple[Any, ...]:
-        """Which item and part it belongs to."""
-        return (self.method, *(self.params.get(key) for key in _PLACE))
+    def follows(self, other: Delta) -> bool:
+        """Whether it belongs to the same item and part."""
+        ours, theirs = self.params.get, other.params.get
+        return (
+            self.method == other.method
+            and ours("itemId") == theirs("itemId")
+            and ours("summaryIndex") == theirs("summaryIndex")
+            and ours("contentIndex") == theirs("contentIndex")
+        )
 
     def frame(self) -> bytes:
         """The notification, encoded once."""
@@ -69,7 +73,7 @@ class Merged:
 
     def takes(self, delta: Delta, text: str) -> bool:
         """Whether this piece may join."""
-        return self._first.place == delta.place and self._chars + len(text) <= MERGED_CHARS
+        return self._chars + len(text) <= MERGED_CHARS and delta.follows(self._first)
 
     def add(self, text: str) -> int:
         """Join a piece; returns by how much the queue grows."""

@@ -31,6 +31,8 @@ class Outbox:
         self._stream = stream
         self._quick = stream if isinstance(stream, QuickStream) else None
         self._sending = False
+        self._ahead = False
+        """A piece was written since the writer last had its turn."""
         self._frames: deque[bytes | Merged] = deque()
         self._lagging = False
         self._wake = anyio.Event()
@@ -75,7 +77,8 @@ class Outbox:
                 self._lagging = True
                 self.put(delta.lag_notice())
         elif self.queued_bytes < MERGE_FROM_BYTES or (text := delta.text) is None or self._closing:
-            self.put(delta.frame())
+            if not self._written_ahead(delta):
+                self.put(delta.frame())
         else:
             last = self._frames[-1] if self._frames else None
             if isinstance(last, Merged) and last.takes(delta, text):
@@ -85,6 +88,16 @@ class Outbox:
                 self._frames.append(merged)
                 self.queued_bytes += merged.size_bytes
             self._wake.set()
+
+    def _written_ahead(self, delta: Delta) -> bool:
+        """Write a piece that comes alone here and now: the writer's turn is a round of the loop later.
+
+        Only the first until the writer has had its turn; what comes at the same time goes as one batch."""
+        if self._quick is None or self._ahead or self.queued_bytes or self._closing:
+            return False
+        self._ahead = self._quick.send_now([delta.frame()])
+        self._wake.set()
+        return self._ahead
 
     async def room(self) -> None:
         """Wait while more than `ROOM_BYTES` are unread: for a sender that can slow down. Ends with the connection."""
@@ -116,6 +129,7 @@ class Outbox:
             if not self._frames:
                 if self._closing:
                     return
+                self._ahead = False
                 self._wake = anyio.Event()
                 await self._wake.wait()
                 continue

@@ -162,8 +162,13 @@ class Lease:
 class ThreadLog(Protocol):
     """Append-only records by `(thread, seq)`, and the index of threads."""
 
-    async def create(self, row: ThreadRow, lease: Lease, records: Sequence[Record]) -> int:
-        """A new thread with its first records; returns the last seq. Durable on return."""
+    async def create(self, row: ThreadRow, records: Sequence[Record]) -> tuple[Lease, int]:
+        """A new thread with its first records and its lease, as one commit; returns the lease and the last seq.
+
+        Raises:
+            LeaseHeld: another live process has a lease of this id.
+            StorageError: the thread is there already, or the disk refused; nothing was written.
+        """
         ...
 
     async def append(self, lease: Lease, records: Sequence[Record], *, row: ThreadRow | None = None) -> int:

@@ -134,16 +134,15 @@ class MemoryThreadLog:
     def __init__(self, process: _Process) -> None:
         self._process = process
 
-    async def create(self, row: ThreadRow, lease: Lease, records: Sequence[Record]) -> int:
-        world = await self._process.world()
-        check_row(row, lease)
-        _require_lease(world, lease)
-        if (lease.tenant, lease.thread_id) in world.threads:
-            raise thread_exists(lease.thread_id)
+    async def create(self, row: ThreadRow, records: Sequence[Record]) -> tuple[Lease, int]:
+        world, key = await self._process.world(), (row.tenant, row.thread_id)
+        if key in world.threads:
+            raise thread_exists(row.thread_id)
         thread = _Thread(row, _encode_meta(row))
         _extend(thread, records, world.clock)
-        world.threads[lease.tenant, lease.thread_id] = thread
-        return len(thread.records)
+        lease = _take_lease(world, self._process.owner, row.tenant, row.thread_id)
+        world.threads[key] = thread
+        return lease, len(thread.records)
 
     async def append(self, lease: Lease, records: Sequence[Record], *, row: ThreadRow | None = None) -> int:
         world = await self._process.world()
@@ -204,14 +203,7 @@ class MemoryLeaseManager:
         self._process = process
 
     async def acquire(self, thread_id: str, *, tenant: str = LOCAL_TENANT) -> Lease:
-        world = await self._process.world()
-        owner = self._process.owner
-        held = world.leases.setdefault((tenant, thread_id), _Held(None, 0))
-        if held.owner != owner:
-            if held.owner in world.live_owners:
-                raise lease_held(thread_id)
-            held.owner, held.epoch = owner, held.epoch + 1
-        return Lease(thread_id=thread_id, tenant=tenant, owner=owner, epoch=held.epoch)
+        return _take_lease(await self._process.world(), self._process.owner, tenant, thread_id)
 
     async def release(self, lease: Lease) -> None:
         world = await self._process.world()
@@ -307,6 +299,15 @@ async def _remove_unowned(world: MemoryStorageWorld, owned: set[tuple[str, str |
 def _require_lease(world: MemoryStorageWorld, lease: Lease) -> None:
     if world.leases.get((lease.tenant, lease.thread_id)) != _Held(lease.owner, lease.epoch):
         raise lease_lost(lease)
+
+
+def _take_lease(world: MemoryStorageWorld, owner: str, tenant: str, thread_id: str) -> Lease:
+    held = world.leases.setdefault((tenant, thread_id), _Held(None, 0))
+    if held.owner != owner:
+        if held.owner in world.live_owners:
+            raise lease_held(thread_id)
+        held.owner, held.epoch = owner, held.epoch + 1
+    return Lease(thread_id=thread_id, tenant=tenant, owner=owner, epoch=held.epoch)
 
 
 def _extend(thread: _Thread, records: Sequence[Record], clock: Clock) -> None:

@@ -92,6 +92,7 @@ class LiveThread:
         """What joins the next append."""
         self._idle = anyio.Event()
         self._no_repository: str | None = None
+        """The folder that was found to be in no repository."""
 
     @property
     def thread_id(self) -> str:
@@ -228,17 +229,16 @@ class LiveThread:
         A cancellation is seen before all of it or behind: what is durable is also known here, and shown.
         """
         async with self._order:
-            held, self._held = self._held, []
+            held = self._held.copy()
             all_records = [*(record for record, _ in held), *records]
             row = self._row_after(all_records)
             try:
                 last = await self._log.append(self.lease, all_records, row=row if row is not self.row else None)
-            except BaseException as error:
-                self._held = held + self._held
-                if isinstance(error, LeaseLost):
-                    self.lost = True
-                    self.on_lost()
+            except LeaseLost:
+                self.lost = True
+                self.on_lost()
                 raise
+            del self._held[: len(held)]
             self.row, self.last_seq = row, last
             for record in all_records:
                 self._take(record)

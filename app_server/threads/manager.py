@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import anyio
 
@@ -43,7 +44,8 @@ class ThreadManager:
         self._storage, self._ephemeral, self._deps, self._turns = storage, ephemeral, deps, turns
         self._clock: Clock = deps.clock
         self._live: dict[str, LiveThread] = {}
-        self._locks: dict[str, anyio.Lock] = {}
+        self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+        """By thread id, for as long as somebody holds or awaits one."""
         self.unloader = Unloader(lambda: self._live.values(), self._close, turns, deps.clock)
 
     # -- finding
@@ -118,8 +120,7 @@ class ThreadManager:
     async def _begin(self, row: ThreadRow, records: Sequence[Record], state: ThreadState) -> LiveThread:
         """Store and keep a thread that begins with these records; `state` is what they tell."""
         storage = self._storage_of(row)
-        lease = await storage.leases.acquire(row.thread_id)
-        last_seq = await storage.log.create(row, lease, records)
+        lease, last_seq = await storage.log.create(row, records)
         live = LiveThread(row=row, lease=lease, log=storage.log, state=state, deps=self._deps, last_seq=last_seq)
         self._keep(live)
         return live

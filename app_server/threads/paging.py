@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
 from app_server.errors import InvalidRequest
 from app_server.values import frozen
+
+if TYPE_CHECKING:
+    from app_server.storage.base import ThreadRow, ThreadSortKey
 
 Kind = Literal["turns", "items"]
 DEFAULT_LIMIT = 25
@@ -98,6 +101,11 @@ def item_anchor(entries: Sequence[Mapping[str, Any]], item_id: str) -> Anchor:
         if entry["item"]["id"] == item_id:
             return Anchor(ordinal=ordinal, include=False)
     raise InvalidRequest(f"item not found: {item_id}", data_code="itemNotFound")
+
+
+def list_cursor_of(row: ThreadRow, key: ThreadSortKey) -> str:
+    """Where a list in the order of `key` goes on behind this thread."""
+    return list_cursor(getattr(row, f"{key}_ms"), row.thread_id)
 
 
 def list_cursor(at_ms: int, thread_id: str) -> str:

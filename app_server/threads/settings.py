@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +106,7 @@ def with_turn_overrides(settings: Settings, params: TurnStartParams | ThreadSett
 
 def to_json(settings: Settings) -> dict[str, Any]:
     """As a record keeps them."""
-    return asdict(settings)
+    return {name: getattr(settings, name) for name in Settings.__dataclass_fields__}
 
 
 def from_json(data: Mapping[str, Any]) -> Settings:

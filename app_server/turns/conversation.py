@@ -54,8 +54,9 @@ class Conversation:
         return True
 
     async def run(self, run: TurnRun) -> None:
-        attempts, moment = Attempts(run.ctx, run.sink, run.emitter), run.ctx.now()
+        attempts = Attempts(run.ctx, run.sink, run.emitter)
         try:
+            moment = run.ctx.now()
             if context_is_full(run.sink, moment.scope.model):
                 await compact(run)
                 moment = run.ctx.now()

@@ -7,6 +7,7 @@ live, to those subscribers that take them (`emitter_forms.py`).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ class ItemEmitter:
         self._sink, self._pictures, self._clock = sink, pictures, clock
         self._ids = {"threadId": thread_id, "turnId": turn_id}
         self._open: dict[str, Item] = {}
-        self._texts: dict[str, list[str]] = {}
+        self._texts: defaultdict[str, list[str]] = defaultdict(list)
         self._summaries: dict[str, list[list[str]]] = {}
         self.final_message: Mapping[str, Any] | None = None
         """The last whole agentMessage: what `turn/completed` shows."""
@@ -112,7 +113,7 @@ class ItemEmitter:
     def text_delta(self, item_id: str, delta: str) -> None:
         """A piece of an open message; of an unknown one it is ignored."""
         if item_id in self._open:
-            self._texts.setdefault(item_id, []).append(delta)
+            self._texts[item_id].append(delta)
             self._sink.delta("item/agentMessage/delta", {**self._ids, "itemId": item_id, "delta": delta})
 
     def summary_part(self, item_id: str, index: int) -> None:

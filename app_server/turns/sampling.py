@@ -149,7 +149,10 @@ class Sampler:
                 try:
                     async with aclosing(moment.provider.stream(request)) as events:
                         async for event in events:
-                            await self._take(event, sample, moment, plan, tools)
+                            if type(event) is TextDelta:  # most events: no coroutine is made for each
+                                self._emitter.text_delta(event.item_id, event.delta)
+                            else:
+                                await self._take(event, sample, moment, plan, tools)
                 except UpstreamError as error:
                     sample.error = error
             cut_now = cut.is_set()
@@ -163,8 +166,6 @@ class Sampler:
         self, event: ProviderEvent, sample: Sample, moment: Moment, plan: ToolPlan, tools: TaskGroup
     ) -> None:
         match event:
-            case TextDelta():
-                self._emitter.text_delta(event.item_id, event.delta)
             case ReasoningDelta():
                 self._emitter.reasoning_delta(event.item_id, event.index, event.delta, summary=event.summary)
             case ReasoningPartAdded():

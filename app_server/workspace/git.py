@@ -45,7 +45,9 @@ def git_info(cwd: Path) -> dict[str, str | None] | None:
 
 def _git_folder(cwd: Path) -> Path | None:
     for folder in (cwd, *cwd.parents):
-        place = folder / ".git"
+        if not os.path.exists(name := os.path.join(folder, ".git")):
+            continue
+        place = Path(name)
         if place.is_dir():
             return place
         if (pointer := _text(place)) is not None and pointer.startswith("gitdir: "):

@@ -143,9 +143,7 @@ def stored(*numbers: int, first_seq: int = 1) -> list[Record]:
 
 
 async def new_thread(storage: Storage, records: Sequence[Record] = (), *, row: ThreadRow | None = None) -> Lease:
-    row = row or a_row(uuid7())
-    lease = await storage.leases.acquire(row.thread_id, tenant=row.tenant)
-    await storage.log.create(row, lease, records)
+    lease, _ = await storage.log.create(row or a_row(uuid7()), records)
     return lease
 
 
@@ -153,15 +151,10 @@ async def new_thread(storage: Storage, records: Sequence[Record] = (), *, row: T
 
 
 async def test_records_are_numbered_from_one_without_gaps_across_create_and_append(storage: Storage) -> None:
-    row = a_row(uuid7())
-    lease = await storage.leases.acquire(row.thread_id)
-    seqs = [
-        await storage.log.create(row, lease, facts(10, 11)),
-        await storage.log.append(lease, facts(12)),
-        await storage.log.append(lease, facts(13, 14)),
-    ]
+    lease, first = await storage.log.create(a_row(uuid7()), facts(10, 11))
+    seqs = [first, await storage.log.append(lease, facts(12)), await storage.log.append(lease, facts(13, 14))]
     assert seqs == [2, 3, 5]
-    assert await storage.log.read(row.thread_id) == stored(10, 11, 12, 13, 14)
+    assert await storage.log.read(lease.thread_id) == stored(10, 11, 12, 13, 14)
 
 
 async def test_a_record_keeps_the_time_it_came_with(storage: Storage) -> None:
@@ -235,10 +228,16 @@ async def test_a_record_that_cannot_be_stored_refuses_the_whole_append(
     assert await storage.log.read(lease.thread_id) == stored(1)
 
 
+async def test_a_thread_may_begin_with_hundreds_of_records(storage: Storage) -> None:
+    lease, last_seq = await storage.log.create(a_row(uuid7()), facts(*range(250)))
+    assert last_seq == 250
+    assert await storage.log.read(lease.thread_id) == stored(*range(250))
+
+
 async def test_a_thread_is_created_once(storage: Storage) -> None:
     lease = await new_thread(storage, facts(1))
     with pytest.raises(StorageError, match="is in the log already"):
-        await storage.log.create(a_row(lease.thread_id), lease, facts(2))
+        await storage.log.create(a_row(lease.thread_id), facts(2))
     assert await storage.log.read(lease.thread_id) == stored(1)
 
 
@@ -348,11 +347,20 @@ async def test_a_lease_from_before_its_release_is_refused_though_the_owner_is_th
     assert await storage.log.append(new, facts(1)) == 1
 
 
-async def test_a_thread_cannot_be_created_without_its_lease(storage: Storage) -> None:
-    lease = Lease(thread_id=uuid7(), tenant="local", owner=uuid7(), epoch=1)
-    with pytest.raises(LeaseLost):
-        await storage.log.create(a_row(lease.thread_id), lease, facts(1))
-    assert await storage.log.row(lease.thread_id) is None
+async def test_a_new_thread_comes_with_its_lease(stage: Stage) -> None:
+    ours, theirs = stage.process(), stage.process()
+    lease = await new_thread(ours)
+    assert await ours.leases.acquire(lease.thread_id) == lease
+    with pytest.raises(LeaseHeld):
+        await theirs.leases.acquire(lease.thread_id)
+
+
+async def test_a_thread_of_which_another_process_has_the_lease_is_not_created(stage: Stage) -> None:
+    ours, theirs = stage.process(), stage.process()
+    held = await theirs.leases.acquire(uuid7())
+    with pytest.raises(LeaseHeld):
+        await ours.log.create(a_row(held.thread_id), facts(1))
+    assert (await ours.log.row(held.thread_id), await ours.log.read(held.thread_id)) == (None, [])
 
 
 async def test_a_refused_append_leaves_the_others_made_at_the_same_time_alone(storage: Storage) -> None:

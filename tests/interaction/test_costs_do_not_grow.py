@@ -84,6 +84,20 @@ async def test_a_turn_costs_the_same_however_long_its_thread_is(tmp_path: Path) 
     assert grown(work[EARLY], work[LATE], (LATE - EARLY) * ITEMS_OF_A_TURN) == {}
 
 
+async def test_a_turn_of_one_message_syncs_the_disk_four_times(tmp_path: Path) -> None:
+    """Its begin with the user's words, the begin of the answer, the answer, the tokens with its end."""
+    async with ScriptedUpstream() as up:
+        home = make_home(tmp_path, up.base_url)
+        async with serving(home) as (_, client):
+            up.queue += [text_turn("r1", "Hello you."), text_turn("r2", "Hello again.")]
+            thread_id = await start_thread(client)
+            for _ in range(2):
+                await run_turn(client, thread_id)
+    copy = (home.home / "copies" / f"{thread_id}.jsonl").read_bytes()
+    ends = [orjson.loads(line)["end"] for line in copy.splitlines() if line.startswith(b'{"end"')]
+    assert ends == [1, 5, 6, 8, 10, 14, 15, 17, 19]
+
+
 def thread_id_of(number: int) -> str:
     return f"019a0000-0000-7000-8000-{number:012d}"
 

@@ -102,6 +102,20 @@ async def test_a_fork_of_a_running_thread_has_its_turn_interrupted(talk: Talk) -
     assert (await client.wait_for("turn/completed", threadId=thread_id))["turn"]["status"] == "completed"
 
 
+async def test_a_fork_keeps_its_own_settings_though_its_source_changed_them_before(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as up:
+        home = picture_home(tmp_path, up)
+        async with serving(home) as (_, client):
+            up.queue += [text_turn("r1", "One."), text_turn("r2", "Two.")]
+            source = await start_thread(client)
+            await run_turn(client, source, "first", model="gpt-source")
+            fork = (await client.request("thread/fork", {"threadId": source, "model": "gpt-fork"}))["thread"]["id"]
+            kept = (await client.request("thread/fork", {"threadId": source}))["thread"]["id"]
+        async with serving(home) as (_, client):
+            resumed = [await client.request("thread/resume", {"threadId": one}) for one in (source, fork, kept)]
+    assert [reply["model"] for reply in resumed] == ["gpt-source", "gpt-fork", "gpt-source"]
+
+
 async def test_a_fork_before_an_unknown_turn_is_refused(talk: Talk) -> None:
     thread_id, _ = await two_turns(talk)
     params = {"threadId": thread_id, "lastTurnId": "nope"}

@@ -1,7 +1,8 @@
 """`make interop`: has the conformance kit run every client that it knows against this server, stdio and websocket.
 
-The kit installs the clients, once, from the package registries. Here is decided what a run means: `missing` and
-`prepared` say why there can be none, `judge` what came of one.
+The kit installs the clients, once, from the package registries, and takes a driver of our own from `clients/` here: the
+terminal UI through a whole session. Here is decided what a run means: `missing` and `prepared` say why there can be
+none, `judge` what came of one.
 
 Exit status: 0 every flow passed but those that wait for a tool, or nothing could run (SKIPPED, with the reason); 1 a
 flow failed, or one that waited for a tool passes now; 2 wrong arguments.
@@ -22,6 +23,8 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 OUT: Final = ROOT / ".conformance" / "interop"
+OURS: Final = ("--extra", str(Path(__file__).resolve().parent))
+"""Has the kit take `clients/clients.toml` and its driver besides its own."""
 STOP_GRACE_S: Final = 15.0
 
 _SHELL: Final = "the model is to run a command, and this server has no tool for that yet"
@@ -107,7 +110,7 @@ def command(kit: Path, out: Path, python: str, skip: Collection[str] = ()) -> li
     server = f"{shlex.quote(python)} -m app_server --enable imagegenext"
     listening = f"{server} --listen ws://127.0.0.1:{{port}}"
     failing = ",".join(WAITING)
-    flags = ["--server-cmd", server, "--ws-cmd", listening, "--expect-fail", failing, "--out", str(out)]
+    flags = ["--server-cmd", server, "--ws-cmd", listening, "--expect-fail", failing, "--out", str(out), *OURS]
     flags += ["--skip", ",".join(skip)] if skip else []
     return [python, str(kit / "run.py"), "clients", *flags]
 
@@ -126,7 +129,7 @@ def _run(kit: Path, only: str | None, limit_s: float) -> Verdict:
         return skipped(why)
     output = ""
     for part in ("harness", "clients"):  # "harness" is the kit's own environment: without it nothing else is tried
-        status, output = _child([sys.executable, str(kit / "run.py"), "setup", part], limit_s, captured=True)
+        status, output = _child([sys.executable, str(kit / "run.py"), "setup", part, *OURS], limit_s, captured=True)
         if (why := prepared(status, output, limit_s)) is not None:
             return skipped(why)
     absent = unavailable(output)

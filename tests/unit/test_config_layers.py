@@ -228,3 +228,12 @@ def test_the_address_of_openai_follows_setting_login_and_variable(
 ) -> None:
     config = Config(openai_base_url=setting)
     assert openai_base_url(config, {"OPENAI_BASE_URL": variable}, chatgpt_login=chatgpt) == expected
+
+
+def test_an_edit_counts_at_once_and_the_same_text_is_judged_once(tmp_path: Path) -> None:
+    first = load(tmp_path, 'model = "a"')
+    assert load(tmp_path, 'model = "a"') is first
+    assert load(tmp_path, 'model = "b"').config.model == "b"  # as long, and in the same moment
+    assert load_config(tmp_path, tmp_path, overrides=["model=c"]).config.model == "c"
+    (tmp_path / "config.toml").unlink()
+    assert load_config(tmp_path, tmp_path).config.model is None

@@ -10,6 +10,7 @@ import pytest
 from app_server.extension_api import HttpAnswer
 from extensions.image_generation.backends.answers import MAX_MESSAGE_CHARS, Answer, Link, error_message, read_answer
 from extensions.image_generation.backends.base import BackendFailure, ResultPicture, UsageLimit
+from extensions.image_generation.backends.base64_members import without_pictures
 from tests.support.image_fakes import error_answer
 from tests.support.pictures import as_base64, png
 
@@ -43,6 +44,51 @@ def test_the_pictures_of_an_answer_are_read_in_order_with_all_that_is_said_of_th
         said={"background": "transparent", "size": "1024x1024", "quality": "high", "output_format": "png"},
         request_id="gen-req",
     )
+
+
+LONG = bytes(range(256)) * 1600
+"""Longer than two pieces, as base64."""
+
+
+@pytest.mark.parametrize("spaces", ["", " ", "\n  "])
+def test_long_pictures_are_taken_out_of_the_text_and_put_in_their_places(spaces: str) -> None:
+    encoded, other = as_base64(LONG), as_base64(LONG[::-1])
+    says = 'quotes: \\"b64_json\\":\\"' + encoded
+    body = (
+        f'{{"data": [{{"b64_json"{spaces}:{spaces}"{encoded}", "revised_prompt": "{says}"}}, {{"b64_json": "AA=="}},'
+        f' {{"url": "https://x.test/a.png", "b64_json": null}}, {{"b64_json": "{other}"}}], "size": "1x1"}}'
+    )
+    assert read_answer(HttpAnswer(status=200, headers={}, body=body.encode())) == Answer(
+        pictures=(
+            ResultPicture(data=LONG, revised_prompt=says.replace("\\", "")),
+            ResultPicture(data=b"\0"),
+            Link(url="https://x.test/a.png"),
+            ResultPicture(data=LONG[::-1]),
+        ),
+        said={"size": "1x1"},
+        request_id=None,
+    )
+
+
+@pytest.mark.parametrize("size", [300_000, 262_144 // 4 * 3 * 2, 393_217, 393_218])
+def test_a_long_picture_of_any_length_is_decoded_whole(size: int) -> None:
+    data = LONG[:size] + LONG[: max(0, size - len(LONG))]
+    short, taken = without_pictures(b'{"b64_json":"%b"}' % as_base64(data).encode())
+    assert (list(taken.values()), orjson.loads(short)["b64_json"]) == ([data], next(iter(taken)))
+
+
+def test_a_picture_whose_slashes_are_escaped_is_read_all_the_same() -> None:
+    escaped = as_base64(b"\xff" * 300_000).replace("/", r"\/")
+    answer = HttpAnswer(status=200, headers={}, body=f'{{"data": [{{"b64_json": "{escaped}"}}]}}'.encode())
+    assert read_answer(answer).pictures == (ResultPicture(data=b"\xff" * 300_000),)
+
+
+@pytest.mark.parametrize("at", [7, 262_143, 400_000])
+@pytest.mark.parametrize("bad", ["!", "=", "é", '\\"'])
+def test_a_long_picture_with_a_bad_character_anywhere_is_not_valid_base64(at: int, bad: str) -> None:
+    encoded = as_base64(LONG)
+    body = f'{{"data": [{{"b64_json": "{encoded[:at]}{bad}{encoded[at:]}"}}]}}'.encode()
+    assert "not valid base64" in failure_of(HttpAnswer(status=200, headers={}, body=body)).message
 
 
 def test_a_bare_answer_is_enough() -> None:

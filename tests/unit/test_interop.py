@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.interop.run import WAITING, Verdict, command, judge, missing, prepared, skipped, unavailable
+from tests.interop.run import OURS, WAITING, Verdict, command, judge, missing, prepared, skipped, unavailable
 
 GREEN = [{"client": "tui", "transport": "ws", "flows": {"chat": "PASS", "tool": "XFAIL"}}]
 
@@ -89,3 +90,11 @@ def test_the_kit_gets_both_transports_and_the_flows_that_wait() -> None:
     assert shlex.split(given["--server-cmd"]) == ["/a b/python", "-m", "app_server", "--enable", "imagegenext"]
     assert given["--ws-cmd"] == given["--server-cmd"] + " --listen ws://127.0.0.1:{port}"
     assert (given["--expect-fail"].split(","), given["--out"]) == (list(WAITING), "/out")
+
+
+def test_the_kit_gets_the_clients_that_we_bring_along_and_each_has_its_driver() -> None:
+    words = command(Path("/kit"), Path("/out"), "python")
+    folder = Path(words[words.index("--extra") + 1], "clients")
+    names = tomllib.loads((folder / "clients.toml").read_text(encoding="utf-8"))
+    assert list(OURS) == ["--extra", str(folder.parent)]
+    assert {f"drive_{name}.py" for name in names} == {path.name for path in folder.glob("*.py")}

@@ -44,8 +44,7 @@ async def record(storage: Storage, data: bytes, path: Path) -> None:
     )
     item: dict[str, Any] = {**ITEM, "id": "call_0", "status": "completed", "savedPath": str(path)}
     shown = {"turnId": "t", "item": item, "picture": checked(data).ref.to_json()}
-    lease = await storage.leases.acquire(THREAD)
-    await storage.log.create(row, lease, [Record(kind=kinds.ITEM_COMPLETED, data=shown)])
+    await storage.log.create(row, [Record(kind=kinds.ITEM_COMPLETED, data=shown)])
 
 
 async def test_a_saved_picture_without_a_record_is_found(tmp_path: Path) -> None:

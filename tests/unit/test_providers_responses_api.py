@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import anyio
 import httpx
 import orjson
 import pytest
@@ -19,6 +20,7 @@ from app_server.providers.base import (
     TextDelta,
     UpstreamError,
 )
+from app_server.providers.leftovers import LEFTOVER_BYTES, Leftovers
 from app_server.providers.responses_api import (
     ERROR_BODY_BYTES,
     ResponsesProvider,
@@ -50,6 +52,7 @@ class FakeBody(httpx.AsyncByteStream):
     def __init__(self, *pieces: bytes | Exception) -> None:
         self._pieces = pieces
         self.read, self.closed = 0, False
+        self.ended = anyio.Event()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for piece in self._pieces:
@@ -60,6 +63,7 @@ class FakeBody(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         self.closed = True
+        self.ended.set()
 
 
 Answer = httpx.Response | Exception
@@ -169,11 +173,38 @@ async def test_rate_limits_of_the_headers_come_right_before_the_end() -> None:
     ]
 
 
-async def test_after_completed_nothing_is_read_and_the_stream_is_closed() -> None:
-    body = FakeBody(DELTA, DONE + DELTA, DELTA)
-    upstream = Upstream(httpx.Response(200, stream=body))
-    assert await events_of(upstream.provider()) == FINISHED
-    assert (body.read, body.closed) == (2, True)
+@pytest.mark.parametrize(
+    ("rest", "read"),
+    [
+        ((), 2),
+        ((b"data: [DONE]\n\n", DELTA), 4),
+        ((httpx.ReadError("cut"), DELTA), 3),
+        ([b"x" * 1024] * (LEFTOVER_BYTES // 1024 + 9), 3 + LEFTOVER_BYTES // 1024),
+    ],
+    ids=["nothing", "more events", "a cut", "too much"],
+)
+async def test_what_follows_completed_is_read_beside_the_turn_to_its_end_or_its_bound(
+    rest: Sequence[bytes | Exception], read: int
+) -> None:
+    body = FakeBody(DELTA, DONE + DELTA, *rest)
+    assert await events_of(Upstream(httpx.Response(200, stream=body)).provider()) == FINISHED
+    assert (body.read, body.closed) == (2, False)
+    with anyio.fail_after(10):
+        await body.ended.wait()
+    assert body.read == read
+
+
+async def test_a_provider_that_is_silent_behind_the_end_loses_its_connection_in_time() -> None:
+    class SilentBody(FakeBody):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            await anyio.sleep_forever()
+            yield b""
+
+    body = SilentBody()
+    response = httpx.Response(200, stream=body)
+    Leftovers(timeout_s=0.001).take(response, response.aiter_bytes())
+    with anyio.fail_after(10):
+        await body.ended.wait()
 
 
 async def test_closing_early_closes_the_http_stream() -> None:

@@ -89,9 +89,7 @@ def fact(text: str) -> Record:
 
 
 async def new_thread(storage: Storage, *records: Record) -> Lease:
-    thread_id = uuid7()
-    lease = await storage.leases.acquire(thread_id)
-    await storage.log.create(a_row(thread_id), lease, records)
+    lease, _ = await storage.log.create(a_row(uuid7()), records)
     return lease
 
 
@@ -331,8 +329,7 @@ async def test_an_opening_that_failed_is_tried_again_at_the_next_use(home: Path)
 async def test_a_full_disk_refuses_the_append_and_keeps_what_was_stored(database: LocalDatabase) -> None:
     storage_log = SqliteThreadLog(database, clock=SystemClock())
     thread_id = uuid7()
-    lease = await SqliteLeaseManager(database).acquire(thread_id)
-    await storage_log.create(a_row(thread_id), lease, [fact("a")])
+    lease, _ = await storage_log.create(a_row(thread_id), [fact("a")])
     await database.write(lambda connection: connection.execute("PRAGMA max_page_count=30").fetchall())
     with pytest.raises(StorageError) as refusal:
         await storage_log.append(lease, [fact("x" * 500_000)], row=replace(a_row(thread_id), name="changed"))

@@ -47,8 +47,7 @@ def facts(count: int, text: str = "x") -> list[Record]:
 
 
 async def thread(storage: Storage, records: list[Record]) -> Lease:
-    lease = await storage.leases.acquire(uuid7())
-    await storage.log.create(a_row(lease.thread_id), lease, records)
+    lease, _ = await storage.log.create(a_row(uuid7()), records)
     return lease
 
 
@@ -289,6 +288,18 @@ async def test_pictures_are_found_again_from_what_the_records_say(tmp_path: Path
 
 
 # --- the copies themselves
+
+
+@pytest.mark.parametrize("left", [b"", b"garbage", b'{"seq":1,"kind":"history","at":1,"data":{}}\n{"end":1}\n'])
+async def test_a_file_that_is_in_the_place_of_a_new_threads_copy_is_replaced(tmp_path: Path, left: bytes) -> None:
+    storage = open_local_storage(tmp_path)
+    await thread(storage, facts(1))  # the database is there: nothing is made again from copies
+    path = tmp_path / "copies" / f"{uuid7()}.jsonl"
+    path.write_bytes(left)
+    await storage.log.create(a_row(path.stem), facts(2))
+    await storage.aclose()
+    copy = read_copy(path)
+    assert (sorted(copy.records), copy.bad_lines, copy.row is None) == ([1, 2], 0, False)
 
 
 async def test_a_copy_follows_every_append_and_goes_with_its_thread(tmp_path: Path) -> None:

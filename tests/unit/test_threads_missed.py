@@ -8,6 +8,7 @@ from app_server.errors import InvalidRequest
 from app_server.storage import records as kinds
 from app_server.storage.base import Record
 from app_server.threads.missed import check_since, meta_notification, missed
+from app_server.threads.replay import replay
 
 
 @pytest.mark.parametrize("since_seq", [5, 12, 15])
@@ -37,6 +38,15 @@ def test_only_what_comes_after_the_place_is_told_with_its_number() -> None:
         ("thread/goal/cleared", {"threadId": "t", "seq": 4}),
     ]
     assert state.last_seq == 4
+
+
+@pytest.mark.parametrize("known_seq", [1, 2])
+def test_what_was_found_out_before_is_gone_on_from_unless_the_client_missed_a_part_of_it(known_seq: int) -> None:
+    records = [Record(kind=kinds.NAME_SET, data={"name": str(seq)}, seq=seq) for seq in (1, 2, 3)]
+    known = replay(records[:known_seq])
+    state, told = missed("t", records, 1, known)
+    assert (state, told) == missed("t", records, 1)
+    assert (state is known) is (known_seq == 1)
 
 
 def test_a_turn_is_completed_with_its_last_message() -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import orjson
 
@@ -31,6 +31,7 @@ COPIES: Final = "copies"
 Encoded = tuple[str, int, bytes]
 """kind, at_ms, data"""
 
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _END: Final = re.compile(rb'\n\{"end":(\d+)\}\n\Z')
 _END_BYTES: Final = 40
 _SELECT_RECORDS: Final = "SELECT seq, kind, at_ms, data FROM records WHERE tenant = ? AND thread_id = ? ORDER BY seq"
@@ -70,7 +71,7 @@ class ThreadCopies:
         added = chain(added, _end_lines(row, first_seq + len(records) - 1))
         try:
             if first_seq == 1 and row is not None:
-                _write_whole(path, added)
+                _write_new(path, added)
             elif not _append(path, added, first_seq - 1) and (stored := _stored_lines(connection, key)) is not None:
                 _write_whole(path, stored)
         except (OSError, sqlite3.Error) as error:
@@ -177,14 +178,33 @@ def _all_lines(connection: sqlite3.Connection, key: tuple[str, str], row: Sequen
     yield from _end_lines(row, last_seq)
 
 
+def _write_new(path: Path, lines: Iterable[bytes]) -> None:
+    """The first copy of a thread. One that was cut off does not end as it should, and the next records make it anew."""
+    try:
+        file = _made(path)
+    except FileExistsError:  # of a database that was lost
+        _write_whole(path, lines)
+        return
+    with file:
+        file.writelines(lines)
+
+
 def _write_whole(path: Path, lines: Iterable[bytes]) -> None:
     """The copy anew; whole or not at all."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid7()}.tmp")
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with _made(temporary) as file:
             file.writelines(lines)
         temporary.replace(path)
-    except BaseException:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
+
+
+def _made(path: Path) -> BinaryIO:
+    """A new file for its user only, and its folder where that is missing."""
+    try:
+        file = os.open(path, _NEW_FILE, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(path, _NEW_FILE, 0o600)
+    return open(file, "wb")

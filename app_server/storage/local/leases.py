@@ -31,7 +31,7 @@ class SqliteLeaseManager:
 
     async def acquire(self, thread_id: str, *, tenant: str = LOCAL_TENANT) -> Lease:
         lock = self._database.lock
-        return await self._database.write(lambda connection: _acquire(connection, lock, tenant, thread_id))
+        return await self._database.write(lambda connection: take_lease(connection, lock, tenant, thread_id))
 
     async def release(self, lease: Lease) -> None:
         await self._database.write(lambda connection: _release(connection, lease))
@@ -47,7 +47,8 @@ def require_lease(connection: sqlite3.Connection, lease: Lease) -> None:
         raise lease_lost(lease)
 
 
-def _acquire(connection: sqlite3.Connection, lock: ProcessLock, tenant: str, thread_id: str) -> Lease:
+def take_lease(connection: sqlite3.Connection, lock: ProcessLock, tenant: str, thread_id: str) -> Lease:
+    """The lease of this process, new or renewed, inside the transaction of a write. Raises LeaseHeld."""
     lock.hold()  # before the row: a row of ours must never be seen without our sign of life
     row = connection.execute(f"SELECT owner, epoch FROM leases WHERE {_BY_THREAD}", (tenant, thread_id)).fetchone()
     holder, epoch = row or (None, 0)

@@ -20,7 +20,7 @@ from app_server.storage.base import (
     ThreadQuery,
     ThreadRow,
 )
-from app_server.storage.local.leases import require_lease
+from app_server.storage.local.leases import require_lease, take_lease
 from app_server.storage.local.pictures import index_pictures, select_pictures
 from app_server.storage.local.queries import INSERT_ROW, SELECT_ROW, UPDATE_ROW, page_statement, read_row, row_values
 from app_server.storage.rules import check_row, decode_record, encode_record, thread_exists, thread_unknown
@@ -50,20 +50,21 @@ class SqliteThreadLog:
         """Open the database now instead of at the first use. Raises StorageError."""
         await self._database.open()
 
-    async def create(self, row: ThreadRow, lease: Lease, records: Sequence[Record]) -> int:
-        check_row(row, lease)
-        values = row_values(row)
-        encoded = self._encode(lease.thread_id, records)
+    async def create(self, row: ThreadRow, records: Sequence[Record]) -> tuple[Lease, int]:
+        values, encoded = row_values(row), self._encode(row.thread_id, records)
+        lock, copies, key = self._database.lock, self._database.copies, (row.tenant, row.thread_id)
 
-        def job(connection: sqlite3.Connection) -> int:
-            require_lease(connection, lease)
+        def job(connection: sqlite3.Connection) -> tuple[Lease, int]:
+            lease = take_lease(connection, lock, row.tenant, row.thread_id)
             if _exists(connection, lease):
                 raise thread_exists(lease.thread_id)
             connection.execute(INSERT_ROW, values)
             index_pictures(connection, lease, 0, records, [at_ms for _, at_ms, _ in encoded])
-            return _insert(connection, lease, 0, encoded)
+            return lease, _insert(connection, lease, 0, encoded)
 
-        return await self._database.write(job, self._copied(lease, values, encoded))
+        return await self._database.write(
+            job, lambda connection, result: copies.wrote(connection, key, values, 1, encoded)
+        )
 
     async def append(self, lease: Lease, records: Sequence[Record], *, row: ThreadRow | None = None) -> int:
         if row is not None:

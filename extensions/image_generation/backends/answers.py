@@ -26,6 +26,7 @@ import orjson
 
 from app_server.extension_api.values import frozen
 from extensions.image_generation.backends.base import BackendFailure, FailureKind, ResultPicture, UsageLimit
+from extensions.image_generation.backends.base64_members import without_pictures
 
 if TYPE_CHECKING:
     from app_server.extension_api import HttpAnswer
@@ -61,14 +62,14 @@ def read_answer(answer: HttpAnswer) -> Answer:
     headers = lower_names(answer.headers)
     if not 200 <= answer.status < 300:
         raise _refusal(answer.status, answer.body, headers)
-    body = _json(answer.body)
+    body, taken = parsed(answer.body)
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(data, list):
         raise unusable("answered without the list `data`", headers)
     if not data:
         raise unusable("answered, but returned no picture", headers)
     return Answer(
-        pictures=tuple(read_picture(one, headers) for one in data),
+        pictures=tuple(read_picture(one, headers, taken) for one in data),
         said=parameters(body),
         request_id=_request_id(headers),
     )
@@ -85,7 +86,15 @@ def parameters(body: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name in names if (value := _text(body.get(name))) is not None}
 
 
-def read_picture(one: object, headers: Mapping[str, str]) -> ResultPicture | Link | BackendFailure:
+def parsed(text: bytes) -> tuple[Any, Mapping[str, bytes]]:
+    """The JSON of a good answer, None where it is none, and the pictures that were taken out of it, by their marks."""
+    short, taken = without_pictures(text)
+    return _json(short), taken
+
+
+def read_picture(
+    one: object, headers: Mapping[str, str], taken: Mapping[str, bytes]
+) -> ResultPicture | Link | BackendFailure:
     """One element of `data`: the picture, a link to it, or why it is neither."""
     if not isinstance(one, dict):
         return unusable("answered, but returned no picture", headers)
@@ -94,13 +103,22 @@ def read_picture(one: object, headers: Mapping[str, str]) -> ResultPicture | Lin
         encoded, url = url.partition(",")[2], None
     about = {"revised_prompt": _text(one.get("revised_prompt")), "generation_id": _text(one.get("generation_id"))}
     if isinstance(encoded, str) and encoded.strip():
-        try:
-            return ResultPicture(data=base64.b64decode(encoded.strip(), validate=True), **about)
-        except (binascii.Error, ValueError):
+        if (picture := picture_bytes(encoded, taken)) is None:
             return unusable("returned a picture that is not valid base64", headers)
+        return ResultPicture(data=picture, **about)
     if isinstance(url, str) and url.strip():
         return Link(url=url.strip(), **about)
     return unusable("returned a picture without `b64_json` and `url`", headers)
+
+
+def picture_bytes(encoded: str, taken: Mapping[str, bytes]) -> bytes | None:
+    """What a `b64_json` stands for, or None when it is not valid base64."""
+    if (picture := taken.get(encoded)) is not None:
+        return picture
+    try:
+        return base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
 
 
 def stream_failure(event: Mapping[str, Any], headers: Mapping[str, str]) -> BackendFailure:

@@ -9,19 +9,18 @@ It opens no connection: `openai_images.py` hands it the payload of every event.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
-import orjson
 
 from extensions.image_generation.backends.answers import (
     Answer,
     Link,
     lower_names,
     parameters,
+    parsed,
+    picture_bytes,
     read_picture,
     stream_failure,
     unusable,
@@ -48,15 +47,17 @@ class PictureStream:
 
     async def take(self, payload: bytes) -> bool:
         """One event's `data`, and whether another one is wanted. What is no event of ours is skipped."""
-        event = await anyio.to_thread.run_sync(_object, payload)  # megabytes of JSON: not on the event loop
+        event, taken = await anyio.to_thread.run_sync(parsed, payload)  # megabytes of JSON: not on the event loop
+        if not isinstance(event, dict):  # such as [DONE]
+            return not self.whole
         kind = str(event.get("type", ""))
         if kind.endswith(".partial_image"):
-            data = await anyio.to_thread.run_sync(_partial, event)
+            data = await anyio.to_thread.run_sync(_partial, event, taken)
             if data is not None:
                 await self._watch.partial(int(event.get("partial_image_index") or 0), data)
         elif kind.endswith(".completed") and kind.startswith("image_"):
             self._watch.answered()
-            self._pictures.append(await anyio.to_thread.run_sync(read_picture, event, {}))
+            self._pictures.append(await anyio.to_thread.run_sync(read_picture, event, {}, taken))
             self._said |= parameters(event)
         elif kind == "error" or "error" in event:
             self._error = event
@@ -73,17 +74,6 @@ class PictureStream:
         raise unusable("ended its stream before the picture was there", headers)
 
 
-def _object(payload: bytes) -> dict[str, Any]:
-    try:
-        data = orjson.loads(payload)
-    except orjson.JSONDecodeError:  # such as [DONE]
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _partial(event: Mapping[str, Any]) -> bytes | None:
+def _partial(event: Mapping[str, Any], taken: Mapping[str, bytes]) -> bytes | None:
     encoded = event.get("b64_json")
-    try:
-        return base64.b64decode(encoded, validate=True) if isinstance(encoded, str) and encoded else None
-    except (binascii.Error, ValueError):
-        return None
+    return picture_bytes(encoded, taken) if isinstance(encoded, str) and encoded else None
