@@ -20,11 +20,13 @@ _JOIN_EVERY = 64
 class Delta:
     """One piece, shared by all connections that get it."""
 
-    __slots__ = ("_frame", "_now_ms", "method", "params")
+    __slots__ = ("_frame", "_now_ms", "encoded_at_ms", "method", "params")
 
     def __init__(self, method: str, params: Mapping[str, Any], now_ms: Callable[[], int]) -> None:
         self.method, self.params, self._now_ms = method, params, now_ms
         self._frame: bytes | None = None
+        self.encoded_at_ms = 0
+        """Of `frame`."""
 
     @property
     def text(self) -> str | None:
@@ -45,7 +47,8 @@ class Delta:
     def frame(self) -> bytes:
         """The notification, encoded once."""
         if self._frame is None:
-            self._frame = encode_notification(self.method, self.params, self._now_ms())
+            self.encoded_at_ms = self._now_ms()
+            self._frame = encode_notification(self.method, self.params, self.encoded_at_ms)
         return self._frame
 
     def merged(self, texts: list[str]) -> bytes:

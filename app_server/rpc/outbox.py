@@ -31,8 +31,8 @@ class Outbox:
         self._stream = stream
         self._quick = stream if isinstance(stream, QuickStream) else None
         self._sending = False
-        self._ahead = False
-        """A piece was written since the writer last had its turn."""
+        self._ahead_at_ms = -1
+        """When a piece was last written without the writer."""
         self._frames: deque[bytes | Merged] = deque()
         self._lagging = False
         self._wake = anyio.Event()
@@ -90,14 +90,16 @@ class Outbox:
             self._wake.set()
 
     def _written_ahead(self, delta: Delta) -> bool:
-        """Write a piece that comes alone here and now: the writer's turn is a round of the loop later.
+        """Write a piece that comes alone here and now: a turn of the writer is a round of the loop later.
 
-        Only the first until the writer has had its turn; what comes at the same time goes as one batch."""
-        if self._quick is None or self._ahead or self.queued_bytes or self._closing:
+        One in a millisecond: pieces that come faster go as batches."""
+        if self._quick is None or self.queued_bytes or self._closing:
             return False
-        self._ahead = self._quick.send_now([delta.frame()])
-        self._wake.set()
-        return self._ahead
+        frame = delta.frame()
+        if delta.encoded_at_ms == self._ahead_at_ms or not self._quick.send_now([frame]):
+            return False
+        self._ahead_at_ms = delta.encoded_at_ms
+        return True
 
     async def room(self) -> None:
         """Wait while more than `ROOM_BYTES` are unread: for a sender that can slow down. Ends with the connection."""
@@ -129,7 +131,6 @@ class Outbox:
             if not self._frames:
                 if self._closing:
                     return
-                self._ahead = False
                 self._wake = anyio.Event()
                 await self._wake.wait()
                 continue

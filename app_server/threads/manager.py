@@ -142,7 +142,8 @@ class ThreadManager:
         settings = choose(settings_of(records))
         now = self._clock.now_ms()
         begin = first_record(settings, originator)
-        copied = [begin, *forked_records(records, last_turn_id=last_turn_id, before_turn_id=before_turn_id)]
+        named = [] if source.name is None else [Record(kind=kinds.NAME_SET, data={"name": source.name})]
+        copied = [begin, *named, *forked_records(records, last_turn_id=last_turn_id, before_turn_id=before_turn_id)]
         state = replay(copied)
         closing = closing_records(state, now)
         advance(state, closing)
@@ -155,7 +156,7 @@ class ThreadManager:
             meta={"forkedFromId": source.thread_id, "threadSource": source.meta.get("threadSource")},
             preview=source.preview if state.turns else None,
         )
-        live = await self._begin(row, [*copied, *closing], state)
+        live = await self._begin(replace(row, name=source.name), [*copied, *closing], state)
         await self._storage.blobs.share(source.thread_id, live.thread_id)
         return live, state
 

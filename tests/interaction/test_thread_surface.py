@@ -87,6 +87,18 @@ async def test_a_fork_tells_what_the_turns_in_its_reply_cost(
     assert shown == told
 
 
+async def test_a_fork_keeps_the_name(talk: Talk) -> None:
+    _, client = talk
+    source, _ = await two_turns(talk)
+    await client.request("thread/name/set", {"threadId": source, "name": "a boat at sea"})
+
+    fork = (await client.request("thread/fork", {"threadId": source}))["thread"]
+    read = (await client.request("thread/read", {"threadId": fork["id"]}))["thread"]
+    resumed = (await client.request("thread/resume", {"threadId": fork["id"], "excludeTurns": True}))["thread"]
+
+    assert (fork["name"], read["name"], resumed["name"]) == ("a boat at sea",) * 3
+
+
 async def test_a_fork_of_a_running_thread_has_its_turn_interrupted(talk: Talk) -> None:
     up, client = talk
     gate = Gate()

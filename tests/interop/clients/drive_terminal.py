@@ -72,6 +72,7 @@ def fork(ctx: Any) -> None:
     """A second thread with the history of the first."""
     with _opened(ctx, f"fork {_thread()}") as terminal:
         terminal.play(FORK)
+        DRIVELIB.check(terminal.footer() == left["footer"], f"footer {terminal.footer()!r}, was {left['footer']!r}")
         DRIVELIB.check(terminal.quit() != _thread(), "the fork has the id of the thread that it was made of")
 
 
