@@ -35,11 +35,20 @@ PLAIN: Final[Mapping[str, Mapping[str, tuple[str, Kind]]]] = MappingProxyType(
             "threadSource": ("thread_source", str),
         },
         "thread/resume": {**_OVERRIDES, "threadId": ("thread_id", str), "excludeTurns": ("exclude_turns", bool)},
+        "thread/fork": {
+            **_OVERRIDES,
+            "beforeTurnId": ("before_turn_id", str),
+            "ephemeral": ("ephemeral", bool),
+            "excludeTurns": ("exclude_turns", bool),
+            "lastTurnId": ("last_turn_id", str),
+            "threadId": ("thread_id", str),
+            "threadSource": ("thread_source", str),
+        },
         "thread/loaded/list": {},
     }
 )
 """Method → wire name → name in the model, and what it has to be. Only what clients send often."""
-_REQUIRED: Final = MappingProxyType({"thread/resume": "thread_id"})
+_REQUIRED: Final = MappingProxyType({"thread/fork": "thread_id", "thread/resume": "thread_id"})
 
 
 class PlainParams:

@@ -19,6 +19,16 @@ CodexErrorInfo = str | dict[str, Any]
 """The protocol's error kind: a camelCase word, or one key with details (`{"httpConnectionFailed": {…}}`)."""
 
 
+@runtime_checkable
+class Encoded(Protocol):
+    """A sequence of which some items were made JSON before: what a request sends in its place."""
+
+    @property
+    def encoded(self) -> list[Any]:
+        """The same items, for orjson."""
+        ...
+
+
 @frozen
 class ModelRequest:
     """One call of the Responses API. Lists and dicts are JSON as the API takes it; pictures are data URLs already."""

@@ -23,6 +23,7 @@ from app_server.providers.base import (
     USER_AGENT,
     Completed,
     Credentials,
+    Encoded,
     ModelRequest,
     ProviderEvent,
     ProviderFacts,
@@ -314,6 +315,8 @@ def _header_value(value: str) -> bytes:
 
 def _plain(value: Any) -> Any:
     """For orjson: a mapping or sequence that is no dict or list."""
+    if isinstance(value, Encoded):
+        return value.encoded
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Sequence):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -75,6 +76,18 @@ def test_a_long_picture_of_any_length_is_decoded_whole(size: int) -> None:
     data = LONG[:size] + LONG[: max(0, size - len(LONG))]
     short, taken = without_pictures(b'{"b64_json":"%b"}' % as_base64(data).encode())
     assert (list(taken.values()), orjson.loads(short)["b64_json"]) == ([data], next(iter(taken)))
+
+
+def test_reading_a_picture_takes_the_memory_of_the_picture_and_no_more() -> None:
+    picture = LONG * 20
+    answer = HttpAnswer(status=200, headers={}, body=b'{"data":[{"b64_json":"%b"}]}' % as_base64(picture).encode())
+    tracemalloc.start()
+    try:
+        read_answer(answer)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 1.25 * len(picture)
 
 
 def test_a_picture_whose_slashes_are_escaped_is_read_all_the_same() -> None:

@@ -5,6 +5,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -184,6 +185,24 @@ def test_the_memory_that_a_gzip_bomb_takes_is_bounded_too() -> None:
     )
     bomb = gzip.compress(b"\0" * 100_000_000)
     subprocess.run([sys.executable, "-c", code], input=bomb, timeout=30, check=True)
+
+
+async def test_an_answer_in_many_pieces_is_held_once_while_it_is_read() -> None:
+    class Pieces(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for number in range(256):
+                yield bytes([number]) * 32_768
+
+    size_bytes = 256 * 32_768
+    async with net(lambda _request: httpx.Response(200, stream=Pieces())) as made:
+        await post(made, "http://api.test/warm", max_bytes=size_bytes)
+        tracemalloc.start()
+        try:
+            answer = await post(made, "http://api.test/", max_bytes=size_bytes)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert (len(answer.body), peak_bytes < 1.4 * size_bytes) == (size_bytes, True)
 
 
 @pytest.mark.parametrize(

@@ -273,3 +273,67 @@ async def test_nothing_overtakes_what_the_writer_is_sending() -> None:
         outbox.close()
         await ended.wait()
     assert (waiting, stream.frames) == ([], [b"first", b"second"])
+
+
+class SetClock:
+    """Tells the millisecond that the test says."""
+
+    def __init__(self) -> None:
+        self.now = 1
+
+    def delta(self, text: str) -> Delta:
+        return Delta("item/agentMessage/delta", {"itemId": "m", "delta": text}, lambda: self.now)
+
+
+def texts(frames: Sequence[bytes]) -> list[str]:
+    return [orjson.loads(frame)["params"]["delta"] for frame in frames]
+
+
+async def test_a_piece_that_comes_alone_is_written_at_once_and_those_behind_it_as_a_batch() -> None:
+    stream, clock = RoomyStream(room=True), SetClock()
+    outbox = Outbox(stream)
+    outbox.put_delta(clock.delta("a"))  # nobody runs the writer yet
+    at_once = texts(stream.frames)
+    for text in ("b", "c"):
+        outbox.put_delta(clock.delta(text))
+    clock.now = 2
+    outbox.put_delta(clock.delta("d"))  # what waits comes first
+    stream.reading.set()
+    async with running(outbox) as ended:
+        outbox.close()
+        await ended.wait()
+    assert (at_once, [texts(batch) for batch in stream.batches]) == (["a"], [["a"], ["b", "c", "d"]])
+
+
+async def test_each_of_calm_pieces_is_written_at_once() -> None:
+    stream, clock = RoomyStream(room=True), SetClock()
+    outbox = Outbox(stream)
+    for clock.now, text in enumerate("abc"):
+        outbox.put_delta(clock.delta(text))
+    assert ([texts(batch) for batch in stream.batches], outbox.queued_bytes) == ([["a"], ["b"], ["c"]], 0)
+
+
+async def test_a_piece_without_room_waits_for_the_writer() -> None:
+    stream, clock = RoomyStream(room=False), SetClock()
+    outbox = Outbox(stream)
+    outbox.put_delta(clock.delta("a"))
+    stream.reading.set()
+    async with running(outbox) as ended:
+        outbox.close()
+        await ended.wait()
+    assert texts(stream.frames) == ["a"]
+
+
+async def test_no_piece_overtakes_what_the_writer_is_sending() -> None:
+    stream, clock = RoomyStream(room=True), SetClock()
+    outbox = Outbox(stream)
+    async with running(outbox) as ended:
+        outbox.put_delta(clock.delta("a"))
+        outbox.put_delta(clock.delta("b"))
+        await stream.entered.wait()
+        clock.now = 2
+        outbox.put_delta(clock.delta("c"))
+        stream.reading.set()
+        outbox.close()
+        await ended.wait()
+    assert texts(stream.frames) == ["a", "b", "c"]
