@@ -50,7 +50,7 @@ def replied(self, ctx, answer, **more):
     return reply(self, ctx, answer, **more)
 Connection._reply = replied
 from app_server.cli import main
-sys.exit(main([]))
+sys.exit(main(["--enable", "imagegenext"]))
 """
 START = b'{"id":2,"method":"thread/start","params":{"cwd":"/","model":"m"}}\n'
 

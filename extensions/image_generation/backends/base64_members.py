@@ -12,9 +12,10 @@ import io
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 MEMBER: Final = b'"b64_json"'
 """No string of a JSON text can hold it with a colon behind: its quotes would be escaped."""
@@ -46,6 +47,8 @@ def without_pictures(text: bytes) -> tuple[bytes, Mapping[str, bytes]]:
 
 def _decoded(encoded: memoryview) -> bytes | None:
     """The bytes, or None when this is not base64 from its beginning to its end."""
+    from pydantic import ValidationError  # slow to load: with the first picture
+
     out = io.BytesIO()
     for begin in range(0, len(encoded), _PIECE_CHARS):
         try:
@@ -60,4 +63,6 @@ def _decoded(encoded: memoryview) -> bytes | None:
 
 @cache
 def _base64() -> TypeAdapter[bytes]:
+    from pydantic import ConfigDict, TypeAdapter
+
     return TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64"))
