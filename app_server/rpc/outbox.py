@@ -104,6 +104,7 @@ class Outbox:
     async def room(self) -> None:
         """Wait while more than `ROOM_BYTES` are unread: for a sender that can slow down. Ends with the connection."""
         while self.queued_bytes > ROOM_BYTES and not self._closing:
+            self._wake.set()  # what the caller meant to flush is waited for here
             self._less = self._less or anyio.Event()
             await self._less.wait()
 

@@ -337,3 +337,16 @@ async def test_no_piece_overtakes_what_the_writer_is_sending() -> None:
         outbox.close()
         await ended.wait()
     assert texts(stream.frames) == ["a", "b", "c"]
+
+
+async def test_who_waits_for_room_need_not_have_flushed() -> None:
+    stream = RoomyStream(room=True)
+    stream.reading.set()
+    outbox = Outbox(stream)
+    async with running(outbox) as ended:
+        outbox.put(b"x" * (2 * 1024 * 1024), flushed=True)
+        with anyio.fail_after(5):
+            await outbox.room()
+        outbox.close()
+        await ended.wait()
+    assert outbox.queued_bytes == 0
