@@ -219,7 +219,7 @@ class Connection(Generic[S]):
             error = Overloaded(f"Server overloaded: {MAX_IN_FLIGHT} requests are unanswered; retry when some are.")
         else:
             try:
-                await self._outbox.room()  # who does not read is not heard either, before much is kept for them
+                await self._outbox.answers_read()  # who does not read is not heard either, before much is kept for them
                 if self._core is None:
                     self._outbox.flush()
                     self._core = await self._server.core()

@@ -41,6 +41,8 @@ class Outbox:
         self._less: anyio.Event | None = None
         """Set when less is queued; there while somebody waits for that."""
         self.queued_bytes = 0
+        self._merged_bytes = 0
+        """Of these, running text that waits merged: who is behind in that may still ask, for an interrupt above all."""
         self.dropped_deltas = 0
 
     def put(self, frame: bytes, *, flushed: bool = False) -> bool:
@@ -82,11 +84,14 @@ class Outbox:
         else:
             last = self._frames[-1] if self._frames else None
             if isinstance(last, Merged) and last.takes(delta, text):
-                self.queued_bytes += last.add(text)
+                more = last.add(text)
+                self.queued_bytes += more
+                self._merged_bytes += more
             else:
                 merged = Merged(delta, text)
                 self._frames.append(merged)
                 self.queued_bytes += merged.size_bytes
+                self._merged_bytes += merged.size_bytes
             self._wake.set()
 
     def _written_ahead(self, delta: Delta) -> bool:
@@ -104,6 +109,13 @@ class Outbox:
     async def room(self) -> None:
         """Wait while more than `ROOM_BYTES` are unread: for a sender that can slow down. Ends with the connection."""
         while self.queued_bytes > ROOM_BYTES and not self._closing:
+            self._wake.set()
+            self._less = self._less or anyio.Event()
+            await self._less.wait()
+
+    async def answers_read(self) -> None:
+        """Wait while more than `ROOM_BYTES` besides running text are unread. Ends with the connection."""
+        while self.queued_bytes - self._merged_bytes > ROOM_BYTES and not self._closing:
             self._wake.set()  # what the caller meant to flush is waited for here
             self._less = self._less or anyio.Event()
             await self._less.wait()
@@ -124,7 +136,7 @@ class Outbox:
             await self._write_all()
         self._closing = True
         self._frames.clear()
-        self.queued_bytes = 0
+        self.queued_bytes = self._merged_bytes = 0
         self._wake_waiting()
 
     async def _write_all(self) -> None:
@@ -135,7 +147,7 @@ class Outbox:
                 self._wake = anyio.Event()
                 await self._wake.wait()
                 continue
-            batch, size = self._take()
+            batch, size, merged = self._take()
             self._sending = True
             try:
                 await self._stream.send(batch)
@@ -144,6 +156,7 @@ class Outbox:
             self._sending = False
             del batch  # frames may be large, and the next one may be long in coming
             self.queued_bytes -= size
+            self._merged_bytes -= merged
             self._wake_waiting()
 
     def _wake_waiting(self) -> None:
@@ -151,16 +164,18 @@ class Outbox:
         if waiting is not None:
             waiting.set()
 
-    def _take(self) -> tuple[list[bytes], int]:
+    def _take(self) -> tuple[list[bytes], int, int]:
+        """Frames for one write, what they count, and what of it is merged text."""
         batch: list[bytes] = []
-        size = 0
+        size = merged = 0
         while self._frames and size < _BATCH_BYTES:
             frame = self._frames.popleft()
             if isinstance(frame, Merged):
                 batch.append(frame.frame())
                 size += frame.size_bytes
+                merged += frame.size_bytes
             else:
                 batch.append(frame)
                 size += len(frame)
         self._lagging = self._lagging and bool(self._frames)
-        return batch, size
+        return batch, size, merged

@@ -12,7 +12,7 @@ import pytest
 
 from app_server.rpc import outbox as outbox_module
 from app_server.rpc.delta import Delta
-from app_server.rpc.outbox import DELTA_LIMIT_BYTES, HARD_LIMIT_BYTES, MERGE_FROM_BYTES, Outbox
+from app_server.rpc.outbox import DELTA_LIMIT_BYTES, HARD_LIMIT_BYTES, MERGE_FROM_BYTES, ROOM_BYTES, Outbox
 from app_server.transport.base import StreamClosed
 
 pytestmark = pytest.mark.anyio
@@ -346,7 +346,22 @@ async def test_who_waits_for_room_need_not_have_flushed() -> None:
     async with running(outbox) as ended:
         outbox.put(b"x" * (2 * 1024 * 1024), flushed=True)
         with anyio.fail_after(5):
-            await outbox.room()
+            await outbox.answers_read()
         outbox.close()
         await ended.wait()
     assert outbox.queued_bytes == 0
+
+
+async def test_who_is_behind_in_running_text_alone_may_still_ask() -> None:
+    stream = FakeStream()
+    outbox = Outbox(stream)
+    async with running(outbox) as ended:
+        while outbox.queued_bytes < 4 * ROOM_BYTES:
+            outbox.put_delta(Delta("d", {"itemId": "i", "delta": "x" * 4000}, lambda: 0))
+        with anyio.fail_after(5):
+            await outbox.answers_read()
+        unread = outbox.queued_bytes
+        stream.reading.set()
+        outbox.close()
+        await ended.wait()
+    assert (unread >= 4 * ROOM_BYTES, outbox.queued_bytes) == (True, 0)
