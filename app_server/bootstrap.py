@@ -159,7 +159,10 @@ class App:
         """
         await self.hub.followed.wait()
         await anyio.sleep(_MOMENT_S)
-        await anyio.to_thread.run_sync(load_rest)
+        try:
+            await anyio.to_thread.run_sync(load_rest)
+        except ImportError:  # a broken installation: the server lives, and the turn that needs it says why
+            get_logger("bootstrap").error("warm_up_failed", exc_info=True)
 
     async def _build(self, tasks: TaskGroup) -> Wiring:
         try:
