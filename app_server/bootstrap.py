@@ -4,6 +4,8 @@ App(options)            reads the config (a broken one raises here), knows home 
 async with app.running():
     await app.serve(stream)     one client; call it for every connection
 core()                  storage, providers, extensions, methods: loaded after the first answer, once
+of_tenant(name)         the same app for one tenant: settings, login and engine are the host's; clients, threads and
+                        pictures its own
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,11 +34,14 @@ from app_server.rpc.connection import Connection, Core
 from app_server.rpc.hub import Hub
 from app_server.rpc.quirks import MIB, InlinePolicy
 from app_server.rpc.session import Session
-from app_server.transport.base import MessageStream
+from app_server.storage.base import LOCAL_TENANT, tenant_of
+from app_server.transport.base import MessageStream, NamedStream
 from app_server.values import field, frozen
 
 if TYPE_CHECKING:
     from app_server.methods.services import Services
+    from app_server.storage.base import StorageSource
+    from app_server.threads.manager import ThreadManager
     from app_server.transport.http import HttpReply, HttpRequest
     from app_server.wiring import Wiring
 
@@ -64,13 +70,18 @@ class Options:
     disable: Sequence[str] = ()
     extensions: Sequence[str] | None = None
     storage_url: str | None = None
+    source: StorageSource | None = None
+    """An engine that the embedder brings; then no URL counts. The app closes it."""
+    tenant: str = LOCAL_TENANT
 
 
 class App:
     """One server process, or an embedded server. Raises ConfigurationError when home or config cannot be used."""
 
-    def __init__(self, options: Options | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, options: Options | None = None, clock: Clock | None = None, *, host: App | None = None) -> None:
+        """`host`: the app of the process, where this is one of its tenants'."""
         self.options = options or Options()
+        self.tenant = self.options.tenant
         check_one_parent_folder()
         self.clock: Clock = clock or SystemClock()
         self.home = self.options.home or resolve_home(self.options.env)
@@ -83,6 +94,9 @@ class App:
         self._building = anyio.Lock()
         self._built = anyio.Event()
         self._tasks: TaskGroup | None = None
+        self._host = host or self
+        self._tenants: dict[str, App] = {}
+        self._source: StorageSource | None = None
 
     def load_config(self, cwd: Path) -> LoadedConfig:
         """The settings as they stand for a folder, read anew."""
@@ -104,13 +118,63 @@ class App:
             finally:
                 self.draining = True
                 with anyio.CancelScope(shield=True), anyio.move_on_after(15):
-                    if self._wiring is not None:
-                        await self._wiring.aclose()
+                    for app in (*self._tenants.values(), self):
+                        if app._wiring is not None:
+                            await app._wiring.aclose()
+                    if self._source is not None:
+                        await self._source.aclose()
                 tasks.cancel_scope.cancel()
+
+    def of_tenant(self, tenant: str) -> App:
+        """The app of a tenant of this process; made at its first client."""
+        if tenant == self.tenant:
+            return self
+        if tenant not in self._tenants:
+            made = self._tenants[tenant] = App(
+                replace(self.options, home=self.home, tenant=tenant), self.clock, host=self
+            )
+            made._tasks, made.http_base = self._tasks, self.http_base
+        return self._tenants[tenant]
+
+    def apps(self) -> list[App]:
+        """This app, and those of its tenants."""
+        return [self, *self._tenants.values()]
+
+    @property
+    def threads(self) -> ThreadManager | None:
+        """The live threads, once the server is built."""
+        return None if self._wiring is None else self._wiring.threads
+
+    async def drain(self, bound_s: float) -> None:
+        """Before the end: no thread is taken any more, and what runs may end by itself, for so long."""
+        for app in self.apps():
+            app.draining = True
+        if self._source is not None:
+            self._source.drain()
+        with anyio.move_on_after(bound_s):
+            for app in self.apps():
+                if app.threads is not None:
+                    await app.threads.settled()
+
+    def source(self) -> StorageSource:
+        """The engine of the process, which all its tenants share; opened at the first need."""
+        if self._host is not self:
+            return self._host.source()
+        if self._source is None:
+            from app_server.storage.registry import open_source
+
+            storage = self.config.config.storage
+            url = self.options.storage_url or storage.url or f"file:{self.home}"
+            blobs = None if self.options.storage_url else storage.blobs
+            self._source = self.options.source or open_source(url, blobs, self.home)
+            if self._tasks is not None:
+                self._tasks.start_soon(self._source.run)
+        return self._source
 
     async def serve(self, stream: MessageStream, *, greeted: bool = False) -> None:
         """Serve one client until its stream ends. `greeted`: its first frame, `initialize`, has its answer already."""
-        await Connection(stream, self, greeted=greeted).run()
+        principal = stream.principal if isinstance(stream, NamedStream) else None
+        await Connection(stream, self.of_tenant(tenant_of(principal)), greeted=greeted).run()
 
     async def picture(self, request: HttpRequest) -> HttpReply:
         """The HTTP route `/images/`: a picture for a signed address."""

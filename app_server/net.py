@@ -13,7 +13,7 @@ import socket
 import ssl
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -35,8 +35,13 @@ KEEPALIVE_EXPIRY_S = 30.0
 MAX_REDIRECTS = 3
 
 
+Around = Callable[["httpx.Request"], AbstractContextManager[Callable[[int], None]]]
 Resolve = Callable[[str], Awaitable[list[str]]]
 """Host name → its IP addresses, best first. Raises socket.gaierror."""
+
+
+def _unheard(status: int) -> None:
+    """Nobody wants to know."""
 
 
 class Net:
@@ -45,6 +50,8 @@ class Net:
     def __init__(self, *, transport: httpx.AsyncBaseTransport | None = None, resolve: Resolve | None = None) -> None:
         """`transport` and `resolve` replace the network and the look-up of names, for tests."""
         self._transport, self._resolve = transport, resolve or resolve_name
+        self.around: Around = lambda request: nullcontext(_unheard)
+        """Around every request that is posted: told the status of its answer, and free to add headers."""
         self._client: httpx.AsyncClient | None = None
 
     def client(self) -> httpx.AsyncClient:
@@ -166,8 +173,10 @@ class Net:
         sent = {**headers, **content_headers, "accept-encoding": "gzip"}
         with _failures(url, timeout_s):
             request = self._request("POST", url, params=params, headers=sent, **content)
-            with anyio.fail_after(timeout_s):
-                return await self._answer(request, max_bytes, _place(url), on_event)
+            with self.around(request) as told, anyio.fail_after(timeout_s):
+                answer = await self._answer(request, max_bytes, _place(url), on_event)
+                told(answer.status)
+                return answer
 
     def _request(self, method: str, url: str, *, params: Mapping[str, str], **kwargs: Any) -> httpx.Request:
         import httpx

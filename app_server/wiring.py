@@ -27,6 +27,7 @@ from app_server.methods import load_registry
 from app_server.methods.services import Services
 from app_server.net import Net
 from app_server.observability.logging import get_logger
+from app_server.observability.watch import WATCH
 from app_server.pictures.links import PictureLinks
 from app_server.pictures.listing import Gallery
 from app_server.pictures.prompt import PromptPictures
@@ -40,7 +41,7 @@ from app_server.providers.limits import LastLimits
 from app_server.providers.registry import ProviderRegistry, ProviderWiring
 from app_server.rpc.connection import Core
 from app_server.rpc.dispatch import Dispatcher
-from app_server.storage.registry import open_storage
+from app_server.storage.registry import open_storage, tenant_folder
 from app_server.threads.live_thread import ThreadDeps
 from app_server.threads.manager import ThreadManager
 from app_server.tools.dynamic import DynamicTool, parse_dynamic_tools
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from app_server.bootstrap import App
     from app_server.config.schema import ImageGenerationConfig
     from app_server.extension_api.extension import ExtensionRegistry
+    from app_server.replicas.replica import Replica
     from app_server.storage.base import Storage
 
 
@@ -64,6 +66,7 @@ class Wiring:
 
     def __init__(self, app: App, storage: Storage, installation_id: str, tasks: TaskGroup) -> None:
         self._app, self.storage, self.net = app, storage, Net()
+        self.net.around = WATCH.post
         self.auth = AuthManager(app.home, app.options.env, app.clock)
         self.refresher = LoginRefresher(self.auth, self.net, app.clock, app.options.env, app.hub.clients)
         self.logins = BrowserLogins(self.auth, self.net, app.clock, app.options.env, tasks, self._login_ended)
@@ -81,8 +84,9 @@ class Wiring:
         self.providers = ProviderRegistry(app.config.config, self._provider_wiring())
         self.fetched_models = FetchedModels(self.providers, self.auth, self.net.client, app.clock)
         images = app.config.config.image_generation
-        saving = picture_saving(app.home, images)
-        self.pictures = PictureStore(app.home, storage.blobs, saving=saving, clock=app.clock)
+        files = tenant_folder(app.home, app.tenant)
+        saving = picture_saving(files, images)
+        self.pictures = PictureStore(files, storage.blobs, saving=saving, clock=app.clock)
         self.picture_links = PictureLinks(app.home, app.clock, self.pictures, storage.blobs)
         self.host = ExtensionHost(found, self._extension_services, self._extension_warning)
         self.host.registry(self.features.current())
@@ -104,7 +108,21 @@ class Wiring:
         if images.retention_days:
             tasks.start_soon(sweep_daily, self.gallery, app.clock, images.retention_days)
         self._built = True
-        self.core = Core(services=self._services(), dispatcher=Dispatcher(load_registry()))
+        self.replica = self._replica(tasks)
+        commands = None if self.replica is None else self.replica.commands
+        services = self._services()
+        dispatcher: Dispatcher[Services] = Dispatcher(load_registry(), None if commands is None else commands.route)
+        self.core = Core(services=services, dispatcher=dispatcher)
+        if commands is not None:
+            commands.serve_with(dispatcher, services)
+
+    def _replica(self, tasks: TaskGroup) -> Replica | None:
+        """What joins this process to others that share its storage; None where there are none."""
+        if (cluster := self.storage.cluster) is None:
+            return None
+        from app_server.replicas.replica import Replica
+
+        return Replica(cluster, self.storage, self._app.hub, self.threads, self.pictures, self._app.clock, tasks)
 
     def _provider_wiring(self) -> ProviderWiring:
         return ProviderWiring(
@@ -169,9 +187,8 @@ class Wiring:
     @classmethod
     async def build(cls, app: App, tasks: TaskGroup) -> Wiring:
         """Build; blocking steps run in a worker thread."""
-        url = app.options.storage_url or f"file:{app.home}"
         installation_id = await anyio.to_thread.run_sync(read_installation_id, app.home)
-        return cls(app, open_storage(url, app.home), installation_id, tasks)
+        return cls(app, app.source().storage(app.tenant), installation_id, tasks)
 
     async def reload_config(self) -> None:
         """Follow the settings as they stand now. Raises ConfigurationError; the old ones count on then."""
@@ -216,7 +233,8 @@ class Wiring:
     def _dynamic_tools(self, settings: Settings) -> list[DynamicTool]:
         """The tools of the thread's client; ours of the same name go first."""
         specs = parse_dynamic_tools(settings.dynamic_tools)
-        return [DynamicTool(spec, self._app.hub.ask_thread, self.pictures) for spec in specs]
+        ask = self._app.hub.ask_thread if self.replica is None else self.replica.questions.ask
+        return [DynamicTool(spec, ask, self.pictures) for spec in specs]
 
     def _picture_source(self) -> dict[str, Any]:
         """Facts and login of the provider that the config names for pictures; nothing without one."""

@@ -13,6 +13,7 @@ from app_server.config.schema import (
     ImageGenerationConfig,
     ProviderConfig,
     ServerConfig,
+    StorageConfig,
     TomlTable,
 )
 
@@ -21,6 +22,7 @@ NO_ADDRESS = 'model_providers.{name} has no base_url; write base_url = "https://
 _PROVIDER_KEYS = {spec.path[2]: spec for spec in KEYS if spec.path[0] == "model_providers"}
 _IMAGE_KEYS = {spec.path[1]: spec for spec in KEYS if spec.path[0] == "image_generation"}
 _SERVER_KEYS = {spec.path[1] for spec in KEYS if spec.path[0] == "server"}
+_STORAGE_KEYS = {spec.path[1] for spec in KEYS if spec.path[0] == "storage"}
 _TOP_KEYS = {spec.key: spec for spec in KEYS if len(spec.path) == 1}
 
 
@@ -45,6 +47,9 @@ def build_config(values: TomlTable) -> Config:
         model_providers=MappingProxyType(providers),
         image_generation=ImageGenerationConfig(**images),
         server=ServerConfig(**{key: value for key, value in values.get("server", {}).items() if key in _SERVER_KEYS}),
+        storage=StorageConfig(
+            **{key: value for key, value in values.get("storage", {}).items() if key in _STORAGE_KEYS}
+        ),
         raw=MappingProxyType(dict(values)),
     )
 

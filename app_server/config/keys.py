@@ -232,6 +232,39 @@ _SERVER = (
         maximum=200,
         doc="MiB of the largest message with a picture in it, 1 to 200; a larger one has the path and a thumbnail.",
     ),
+    KeySpec(
+        key="server.drain_s",
+        kind=Kind.COUNT,
+        example=30,
+        doc="Seconds that turns may go on after the first signal; unset: 30 at a listener with storage.url, else 0.",
+    ),
+    KeySpec(
+        key="server.metrics_open",
+        kind=Kind.FLAG,
+        default=False,
+        doc="Answer GET /metrics at a listener to everybody; else with the listener's login only.",
+    ),
+    KeySpec(
+        key="server.otlp_endpoint",
+        kind=Kind.URL,
+        example="http://collector.internal:4318",
+        doc="Collector of traces, by OTLP over HTTP (extra otel); unset: $OTEL_EXPORTER_OTLP_ENDPOINT, else none.",
+    ),
+)
+
+_STORAGE = (
+    KeySpec(
+        key="storage.url",
+        kind=Kind.TEXT,
+        example="postgres://app@db.internal/app_server",
+        doc="Where threads are kept: file: (this home) or file:<folder>, or postgres://… shared by replicas (extra postgres).",
+    ),
+    KeySpec(
+        key="storage.blobs",
+        kind=Kind.TEXT,
+        example="s3://bucket/prefix?endpoint=https://s3.internal",
+        doc="Where pictures are kept beside PostgreSQL: s3://… (extra s3), or file:///<folder> that all replicas see.",
+    ),
 )
 
 _PROVIDERS = (
@@ -355,4 +388,4 @@ _PROVIDERS = (
     ),
 )
 
-KEYS: tuple[KeySpec, ...] = (*_TOP, *_FEATURES, *_IMAGES, *_SERVER, *_PROVIDERS)
+KEYS: tuple[KeySpec, ...] = (*_TOP, *_FEATURES, *_IMAGES, *_SERVER, *_STORAGE, *_PROVIDERS)

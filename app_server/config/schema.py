@@ -80,6 +80,17 @@ class ServerConfig:
 
     inline_images: Literal["live", "always", "never"] = "live"
     inline_images_max_mb: int = 100
+    drain_s: int | None = None
+    metrics_open: bool = False
+    otlp_endpoint: str | None = None
+
+
+@frozen
+class StorageConfig:
+    """The `[storage]` table: which engine keeps threads and pictures. The address may hold a password."""
+
+    url: str | None = field(default=None, repr=False)
+    blobs: str | None = field(default=None, repr=False)
 
 
 @frozen
@@ -101,6 +112,7 @@ class Config:
     """The user's own providers; a reserved id is never among them."""
     image_generation: ImageGenerationConfig = ImageGenerationConfig()
     server: ServerConfig = ServerConfig()
+    storage: StorageConfig = StorageConfig()
     raw: TomlTable = field(default_factory=lambda: NO_VALUES, repr=False)
 
 

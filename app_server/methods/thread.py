@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # loaded when a request needs more than its plain reading
         ThreadUnarchiveParams,
         ThreadUnsubscribeParams,
     )
+    from app_server.threads.following import FollowedThread
 
 _RESUME_NOTICE = {
     "summary": "Reading a whole thread at once is deprecated; set `excludeTurns: true`, then page with "
@@ -93,7 +94,7 @@ async def thread_resume(ctx: Context, params: ThreadResumeParams) -> dict[str, A
     if params.since_seq is not None:
         check_since(params.since_seq, live.last_seq)
         services.hub.unsubscribe(live.thread_id, ctx.connection)  # what comes meanwhile is among the missed
-    if loaded.fresh:
+    if loaded.fresh and isinstance(live, LiveThread):
         cwd = resolve_cwd(params.cwd, services) if params.cwd else Path(live.settings.cwd)
         own = features_of(loaded_config(services, cwd, params.config), LayerOrigin.THREAD) if params.config else {}
         live.settings = with_resume_overrides(live.settings, params, features=own)
@@ -131,7 +132,7 @@ async def thread_read(ctx: Context, params: ThreadReadParams) -> dict[str, Any]:
     """Look at a thread, loaded or stored, without subscribing."""
     services = ctx.services
     row = await services.threads.row(params.thread_id)
-    live = services.threads.find(row.thread_id)
+    live = services.threads.shown(row.thread_id)
     thread = live.wire() if live is not None else services.threads.wire(row)
     if params.include_turns:
         services.hub.notify(ctx.connection, "deprecationNotice", _READ_NOTICE)
@@ -184,13 +185,14 @@ async def thread_delete(ctx: Context, params: ThreadDeleteParams) -> dict[str, A
 @method("thread/unsubscribe", "thread.ThreadUnsubscribeParams")
 async def thread_unsubscribe(ctx: Context, params: ThreadUnsubscribeParams) -> dict[str, Any]:
     """Stop hearing of a thread's turns; the thread goes on. An ephemeral one that nobody follows ends with its turn."""
-    live = ctx.services.threads.find(params.thread_id)
+    live = ctx.services.threads.shown(params.thread_id)
     if live is None:
         return {"status": "notLoaded"}
     gone = ctx.services.hub.unsubscribe(live.thread_id, ctx.connection)
     live.followers.discard(ctx.session.connection_id)
     live.left = gone and not live.followers
-    ctx.after_reply(lambda: ctx.services.threads.unloader.let_leave(live))
+    if isinstance(live, LiveThread):
+        ctx.after_reply(lambda: ctx.services.threads.unloader.let_leave(live))
     return {"status": "unsubscribed" if gone else "notSubscribed"}
 
 
@@ -227,7 +229,7 @@ def follow(ctx: Context, live: LiveThread) -> None:
     ctx.services.hub.subscribe(live.thread_id, ctx.connection)
 
 
-def _join(ctx: Context, live: LiveThread) -> bool:
+def _join(ctx: Context, live: LiveThread | FollowedThread) -> bool:
     """Count the client among those who follow the thread; whether it did not before."""
     number, followers = ctx.session.connection_id, live.followers
     comes_new, live.left = number not in followers, False
@@ -251,7 +253,7 @@ def _tell(ctx: Context, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         ctx.services.hub.notify(ctx.connection, name, params)
 
 
-def tell_usage(ctx: Context, live: LiveThread) -> None:
+def tell_usage(ctx: Context, live: LiveThread | FollowedThread) -> None:
     """What the last answer cost, for a client that has the turns from the reply; nothing before there is one."""
     if live.usage is None:
         return

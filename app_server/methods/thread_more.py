@@ -70,7 +70,7 @@ async def thread_fork(ctx: Context, params: ThreadForkParams) -> dict[str, Any]:
 async def thread_revert(ctx: Context, params: ThreadRevertParams) -> dict[str, Any]:
     """Drop a turn and all later ones; a running turn is interrupted first."""
     services = ctx.services
-    live = (await services.threads.load(params.thread_id)).live
+    live = (await services.threads.load(params.thread_id)).ours
     await live.stop()
     state = await services.threads.state(live.thread_id)
     if params.before_turn_id not in state.turns:

@@ -27,6 +27,12 @@ _SYNONYMS: Mapping[str, str] = {"trace": "debug", "warning": "warn", "critical":
 _NAMES: Mapping[int, str] = {number: name for name, number in LEVELS.items()}
 
 _context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default={})  # noqa: B039 (never mutated: replaced)
+RequestIds = tuple[int, int | str, str, Any]
+"""Connection, request, method, and what the client says is its thread's id."""
+_MAX_ID_CHARS = 64
+"""A longer text is no id of ours, and is not told."""
+REQUEST: ContextVar[RequestIds | None] = ContextVar("request_ids", default=None)
+"""The request that a task works for, also in tasks that are started for it. Made into fields only for a line."""
 
 
 class LogStream(Protocol):
@@ -120,12 +126,22 @@ class Logger:
         if level >= _Settings.threshold:
             line = {
                 "logger": self._name,
+                **_request_fields(),
                 **_context.get(),
                 **self._bound,
                 **fields,
                 "level": _NAMES.get(level, "error"),
             }
             _sink().msg(event, **line)
+
+
+def _request_fields() -> dict[str, Any]:
+    ids = REQUEST.get()
+    if ids is None:
+        return {}
+    shown = dict(zip(("connection_id", "request_id", "method"), ids[:3], strict=True))
+    named = ids[3]
+    return {**shown, "thread_id": named} if type(named) is str and len(named) <= _MAX_ID_CHARS else shown
 
 
 def get_logger(name: str) -> Logger:

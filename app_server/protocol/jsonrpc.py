@@ -38,6 +38,8 @@ class Request:
     id: RequestId
     method: str
     params: Any = MISSING
+    trace: Any = None
+    """Where the client's own trace stands, as W3C Trace Context members; unchecked."""
 
 
 @frozen(kw_only=False)
@@ -87,7 +89,7 @@ def parse_frame(data: bytes) -> Frame | None:
         if raw_id is MISSING:
             return Notification(method, value.get("params", MISSING))
         if (id_ := _usable_id(raw_id)) is not None:
-            return Request(id_, method, value.get("params", MISSING))
+            return Request(id_, method, value.get("params", MISSING), value.get("trace"))
         return Invalid(None, INVALID_REQUEST, "The id must be a string or a 64-bit integer.", "invalidRequest")
     id_ = _usable_id(raw_id)
     if method is MISSING and id_ is not None and ("result" in value or "error" in value):

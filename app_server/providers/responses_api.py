@@ -19,6 +19,7 @@ import orjson
 
 from app_server.clock import Clock, SystemClock
 from app_server.net import explain_failure
+from app_server.observability.watch import WATCH
 from app_server.providers.base import (
     USER_AGENT,
     Completed,
@@ -163,8 +164,11 @@ class ResponsesProvider:
         retry = 0
         while True:
             try:
-                return await self._post(url, headers, body, source)
+                response = await self._post(url, headers, body, source)
+                _count(response.status_code)
+                return response
             except UpstreamError as failure:
+                _count(failure.http_status)
                 retry += 1
                 if retry > self._settings.request_max_retries or not retried_before_stream(failure):
                     raise
@@ -209,6 +213,7 @@ class ResponsesProvider:
         own = self._settings.headers()
         headers = httpx.Headers(
             {
+                **WATCH.headers(),
                 "accept": "text/event-stream",
                 "content-type": "application/json",
                 "user-agent": self._settings.user_agent,
@@ -248,6 +253,12 @@ def request_body(request: ModelRequest) -> bytes:
         "client_metadata": request.client_metadata,
     }
     return orjson.dumps(body, default=_plain)
+
+
+def _count(status: int | None) -> None:
+    """One more request had this answer, or none."""
+    if WATCH.observer is not None:
+        WATCH.observer.metrics.provider_requests.add("none" if status is None else f"{status // 100}xx")
 
 
 def retried_before_stream(failure: UpstreamError) -> bool:

@@ -13,11 +13,14 @@ Turns are not the connection's: they go on.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import anyio
 
 from app_server.errors import AppServerError, InvalidRequest, Overloaded, RpcError, as_rpc_error
+from app_server.observability.logging import REQUEST
+from app_server.observability.watch import WATCH
 from app_server.protocol.jsonrpc import (
     INVALID_REQUEST,
     Invalid,
@@ -32,7 +35,7 @@ from app_server.protocol.jsonrpc import (
 from app_server.rpc.context import RequestContext
 from app_server.rpc.outbox import Outbox
 from app_server.rpc.session import Session
-from app_server.transport.base import FrameTooLarge, MessageStream, QuickStream, StreamClosed
+from app_server.transport.base import FrameTooLarge, MessageStream, QuickStream, StreamClosed, TracedStream
 from app_server.values import frozen
 
 if TYPE_CHECKING:
@@ -98,6 +101,8 @@ class Connection(Generic[S]):
         self._idle = anyio.Event()
         self._closing: list[Callable[[], None]] | None = []
         self.session = Session(connection_id=server.hub.next_connection_id(), transport=stream.transport)
+        if isinstance(stream, TracedStream):
+            self.session.trace = stream.trace
 
     async def run(self) -> None:
         """Serve the client until its stream ends."""
@@ -133,6 +138,16 @@ class Connection(Generic[S]):
         callbacks, self._closing = self._closing or [], None
         for callback in callbacks:
             callback()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests without an answer so far."""
+        return self._in_flight
+
+    @property
+    def outbox_bytes(self) -> int:
+        """What waits to be read by the client."""
+        return self._outbox.queued_bytes
 
     # -- out
     def send(self, frame: bytes, *, flushed: bool = False) -> None:
@@ -239,13 +254,20 @@ class Connection(Generic[S]):
             session=self.session,
             request_id=request.id,
             method=request.method,
+            seen=WATCH.request(request.method, self.session.connection_id, request.trace, self.session.trace),
         )
-        answer = core.dispatcher.begin(ctx, request)
-        if isinstance(answer, tuple):
-            self._reply(ctx, answer, flushed=True)
-        else:
-            self._in_flight += 1
-            tasks.start_soon(self._finish, ctx, answer)
+        named = request.params.get("threadId") if type(request.params) is dict else None
+        token = REQUEST.set((self.session.connection_id, request.id, request.method, named))
+        try:
+            with nullcontext() if ctx.seen is None else ctx.seen.during():
+                answer = core.dispatcher.begin(ctx, request)
+                if isinstance(answer, tuple):
+                    self._reply(ctx, answer, flushed=True)
+                else:
+                    self._in_flight += 1
+                    tasks.start_soon(self._finish, ctx, answer)
+        finally:
+            REQUEST.reset(token)
 
     def _refuse(self, request: Request, error: RpcError) -> None:
         self.send(encode_error(request.id, error.wire_code, error.message, error.data))
@@ -261,6 +283,8 @@ class Connection(Generic[S]):
     def _reply(self, ctx: RequestContext[S], answer: Answer, *, flushed: bool = False) -> None:
         frame, good = answer
         self.send(frame, flushed=flushed)
+        if ctx.seen is not None:
+            ctx.seen.answered(good)
         if good:
             for callback in ctx.callbacks:
                 callback()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from app_server.observability.observer import SeenRequest
     from app_server.protocol.jsonrpc import RequestId
     from app_server.rpc.connection import Connection
     from app_server.rpc.session import Session
@@ -23,6 +24,8 @@ class RequestContext(Generic[S]):
     session: Session
     request_id: RequestId
     method: str
+    seen: SeenRequest | None = None
+    """Told of the answer, while somebody counts."""
     callbacks: list[Callable[[], None]] = field(default_factory=list)
 
     def after_reply(self, callback: Callable[[], None]) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 log = get_logger("rpc")
 Engine = Callable[[RequestContext[Any], Any], Any]
+Elsewhere = Callable[[RequestContext[Any], Request], "Coroutine[Any, Any, Answer] | None"]
 Answer = tuple[bytes, bool]
 """The encoded answer, and whether it is a good one."""
 
@@ -40,12 +41,19 @@ Answer = tuple[bytes, bool]
 class Dispatcher(Generic[S]):
     """The methods of the server; one is made ready when it is first called."""
 
-    def __init__(self, methods: Mapping[str, MethodSpec]) -> None:
-        self._methods = methods
+    def __init__(self, methods: Mapping[str, MethodSpec], elsewhere: Elsewhere | None = None) -> None:
+        """`elsewhere`: for a request that another process may have to serve, the way to its answer."""
+        self._methods, self._elsewhere = methods, elsewhere
         self._table: dict[str, Engine] = {}
 
-    def begin(self, ctx: RequestContext[S], request: Request) -> Answer | Coroutine[Any, Any, Answer]:
-        """The answer, or where the handler has something to wait for, a coroutine that ends with it. Never raises."""
+    def begin(
+        self, ctx: RequestContext[S], request: Request, *, here: bool = False
+    ) -> Answer | Coroutine[Any, Any, Answer]:
+        """The answer, or where the handler has something to wait for, a coroutine that ends with it. Never raises.
+
+        here: it is served in this process whatever it is about."""
+        if self._elsewhere is not None and not here and (waiting := self._elsewhere(ctx, request)) is not None:
+            return waiting
         if request.method not in self._table:
             if request.method not in self._methods:
                 return _refusal(request, not_served(request.method, ctx.session.experimental_api))

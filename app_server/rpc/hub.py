@@ -47,6 +47,16 @@ class Richer(Protocol):
         ...
 
 
+class Beyond(Protocol):
+    """The clients of other replicas; `replicas/beyond.Beyond` has this shape."""
+
+    def broadcast(self, method: str, params: Any) -> None: ...
+
+    def passing(self, thread_id: str, method: str, params: Any) -> None: ...
+
+    def settle(self, thread_id: str) -> None: ...
+
+
 class Hub(Generic[S]):
     """The switchboard. Nothing here waits: frames go into outboxes."""
 
@@ -58,6 +68,10 @@ class Hub(Generic[S]):
         self._subscribers: dict[str, dict[int, Connection[S]]] = {}
         self.followed = anyio.Event()
         """Set when a client follows a thread for the first time: turns will come."""
+        self.beyond: Beyond | None = None
+        """Clients of other replicas, where there are any: they read the records, and are told of the rest here."""
+        self.newly_followed: Callable[[str], None] | None = None
+        """Called with a thread that gets a subscriber."""
         self._next_connection = 0
         self._next_request = 0
 
@@ -88,6 +102,8 @@ class Hub(Generic[S]):
     def subscribe(self, thread_id: str, connection: Connection[S]) -> None:
         self.followed.set()
         self._subscribers.setdefault(thread_id, {})[connection.session.connection_id] = connection
+        if self.newly_followed is not None:
+            self.newly_followed(thread_id)
 
     def unsubscribe(self, thread_id: str, connection: Connection[S]) -> bool:
         """False when it was not subscribed."""
@@ -96,6 +112,9 @@ class Hub(Generic[S]):
         if not subscribers:
             self._subscribers.pop(thread_id, None)
         return gone
+
+    def has_subscribers(self, thread_id: str) -> bool:
+        return thread_id in self._subscribers
 
     def forget_thread(self, thread_id: str) -> None:
         self._subscribers.pop(thread_id, None)
@@ -108,17 +127,27 @@ class Hub(Generic[S]):
         raise RpcError("No client follows this thread, so nobody can answer.", data_code="nobodyThere")
 
     def broadcast(self, method: str, params: Any) -> None:
-        """To every initialized connection that did not opt out."""
+        """To every initialized connection that did not opt out, and to those of other replicas."""
+        self.broadcast_here(method, params)
+        if self.beyond is not None:
+            self.beyond.broadcast(method, params)
+
+    def broadcast_here(self, method: str, params: Any) -> None:
+        """To every initialized connection of this process that did not opt out."""
         self._send(list(self._connections.values()), method, params)
 
     def notify_thread(self, thread_id: str, method: str, params: Any, *, forms: Sequence[Richer] = ()) -> None:
         """To the thread's subscribers. `forms` are richer than `params`, the richest first: each gets what it takes."""
+        if self.beyond is not None and "seq" not in params:  # what has a record is read in the log
+            self.beyond.passing(thread_id, method, params)
         subscribers = self._subscribers.get(thread_id)
         if subscribers:
             self._send(list(subscribers.values()), method, params, forms=forms)
 
     def delta(self, thread_id: str, method: str, params: Any) -> None:
         """To the thread's subscribers; a reader that is far behind may miss it."""
+        if self.beyond is not None:
+            self.beyond.passing(thread_id, method, params)
         subscribers = self._subscribers.get(thread_id)
         if not subscribers:
             return
@@ -126,6 +155,11 @@ class Hub(Generic[S]):
         for connection in subscribers.values():
             if connection.session.wants(method, experimental=False):
                 connection.send_delta(delta)
+
+    def settle(self, thread_id: str) -> None:
+        """Running text that is on its way to other replicas is sent: a record comes behind it."""
+        if self.beyond is not None:
+            self.beyond.settle(thread_id)
 
     def wanted_forms(self, thread_id: str, message_bytes: int, thumbnail_bytes: int) -> frozenset[str]:
         """Which forms some subscriber gets, were the message so large with the picture in it, or with a small copy."""

@@ -16,6 +16,8 @@ class Session:
 
     connection_id: int
     transport: str
+    trace: Mapping[str, str] | None = None
+    """Where the client's own trace stood when it connected, as W3C Trace Context headers; unchecked."""
     initialized: bool = False
     client_name: str = ""
     client_version: str = ""

@@ -9,7 +9,7 @@ Rules that every implementation obeys (one contract suite runs on all, `tests/co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from app_server.errors import AppServerError
@@ -17,8 +17,15 @@ from app_server.values import field, frozen
 
 if TYPE_CHECKING:
     from app_server.extension_api.tools import PictureRef
+    from app_server.storage.cluster import Cluster
 
 LOCAL_TENANT = "local"
+"""Of a server without logins, and of a visitor whose login names nobody."""
+
+
+def tenant_of(principal: str | None) -> str:
+    """The tenant of a login's name. No name is that of the tenant without one."""
+    return LOCAL_TENANT if principal is None else f"user:{principal}"
 
 
 class StorageError(AppServerError):
@@ -35,6 +42,10 @@ class LeaseLost(StorageError):
 
 class LeaseHeld(StorageError):
     """Another live process writes this thread."""
+
+
+class Draining(StorageError):
+    """This replica is about to end and takes no thread any more; another one does."""
 
 
 class BlobMissing(StorageError):
@@ -227,8 +238,24 @@ class LeaseManager(Protocol):
 class BlobStore(Protocol):
     """Picture bytes by sha256, each with the threads that own it; a file goes with its last owner."""
 
-    async def put(self, data: bytes, ref: PictureRef, *, owner: str) -> PictureRef:
-        """Store bytes (attachments) under the store's own folder; equal bytes are stored once."""
+    @property
+    def keeps_files(self) -> bool:
+        """Whether a file of this machine can be a blob (`adopt`); else all is `put`, and pictures have no path."""
+        ...
+
+    async def put(self, data: bytes, ref: PictureRef, *, owner: str, name: str | None = None) -> PictureRef:
+        """Store bytes under the store's own place; equal bytes are stored once.
+
+        name: of the item that the picture was made for; it counts among the generated ones then, and `named` finds it.
+        """
+        ...
+
+    async def named(self, owner: str, name: str) -> PictureRef | None:
+        """The picture that was put for this item of `owner`."""
+        ...
+
+    async def url(self, sha256: str, life_s: int) -> str | None:
+        """An address of the store's own that shows the picture to whoever has it; None where the store has none."""
         ...
 
     async def adopt(self, path: str, ref: PictureRef, *, owner: str, ours: bool = False) -> PictureRef:
@@ -266,7 +293,7 @@ class BlobStore(Protocol):
         ...
 
     async def adopted_bytes(self) -> int:
-        """The size of all adopted files together."""
+        """The size of all generated pictures together: those that were adopted, or put with a name."""
         ...
 
 
@@ -279,12 +306,36 @@ class Notices:
 
 @frozen
 class Storage:
-    """One wiring of all storage seams, made by `storage/registry.py` from a URL."""
+    """One wiring of all storage seams, for one tenant; made by a `StorageSource`."""
 
     log: ThreadLog
     blobs: BlobStore
     leases: LeaseManager
     notices: Notices = field(default_factory=Notices)
+    cluster: Cluster | None = None
+    """The other replicas; None where this process has the storage for itself."""
+    shared_secret: Callable[[str], Awaitable[bytes]] | None = None
+    """32 random bytes by name, the same on every replica; None where the home keeps secrets."""
 
     async def aclose(self) -> None:
         await self.log.aclose()
+
+
+class StorageSource(Protocol):
+    """One engine, and the storage of each tenant in it. A process has one; `storage/registry.py` makes it."""
+
+    def storage(self, tenant: str) -> Storage:
+        """What belongs to this tenant and to nobody else. Closing it closes nothing that others use."""
+        ...
+
+    async def run(self) -> None:
+        """What goes on beside requests, until cancelled: leases are renewed, hints are heard. A local one has none."""
+        ...
+
+    def drain(self) -> None:
+        """From now on no lease is taken, and none of a new thread: `Draining` says that another replica does it."""
+        ...
+
+    async def aclose(self) -> None:
+        """Write what waits and close all; idempotent."""
+        ...

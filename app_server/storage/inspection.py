@@ -1,4 +1,4 @@
-"""The door for `app-server doctor`: what a person may ask of a home's storage while no server runs on it.
+"""The door for `app-server doctor` and `import`: what a person may ask of a home's storage while no server runs on it.
 
 The seams of `base.py` promise what a server needs; looking into a damaged store is a matter of its implementation, and
 of the local one alone.
@@ -18,6 +18,7 @@ from app_server.storage.local.inspection import (
     repair,
     temporary_files,
 )
+from app_server.storage.local.reading import StoredHome, StoredPicture, open_home
 from app_server.storage.local.salvage import SalvageReport, report_json
 
 __all__ = [
@@ -25,11 +26,14 @@ __all__ = [
     "DatabaseFacts",
     "LeaseFacts",
     "SalvageReport",
+    "StoredHome",
+    "StoredPicture",
     "broken_databases",
     "home_is_open",
     "inspect_blobs",
     "inspect_database",
     "inspect_leases",
+    "open_home",
     "repair",
     "report_json",
     "temporary_files",

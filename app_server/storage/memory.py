@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -32,6 +32,7 @@ from app_server.storage.base import (
     ThreadQuery,
     ThreadRow,
 )
+from app_server.storage.cluster import Hint, Letter
 from app_server.storage.picture_index import picture_matches, picture_row, removed_item
 from app_server.storage.rules import (
     blob_altered,
@@ -39,6 +40,7 @@ from app_server.storage.rules import (
     check_bytes,
     check_row,
     decode_json,
+    draining,
     encode_json,
     encode_record,
     has_sha256,
@@ -52,9 +54,12 @@ from app_server.storage.rules import (
 
 if TYPE_CHECKING:
     from app_server.extension_api.tools import PictureRef
+    from app_server.storage.memory_cluster import MemoryReplica
 
 _Key = tuple[str, str]
 """tenant, thread id"""
+_NAMED = "\0"
+"""No path begins so."""
 
 _SORT_VALUES = {
     "created_at": attrgetter("created_at_ms", "thread_id"),
@@ -79,37 +84,58 @@ class _Thread:
 
 
 class MemoryStorageWorld:
-    """What several wirings share. Files are removed only below `home`."""
+    """What several wirings share. Files are removed only below `home`; `keeps_files` False: no file is a blob."""
 
-    def __init__(self, *, home: Path | None = None, clock: Clock | None = None) -> None:
-        self.home = home and _absolute(home)
+    def __init__(self, *, home: Path | None = None, clock: Clock | None = None, keeps_files: bool = True) -> None:
+        self.home, self.keeps_files = home and _absolute(home), keeps_files
         self.clock = clock or SystemClock()
         self.threads: dict[_Key, _Thread] = {}
         self.leases: dict[_Key, _Held] = {}
         self.blobs: dict[tuple[str, str | None], bytes] = {}
-        """By sha256 and path; bytes that were put have no path."""
+        """By sha256 and path; bytes that were put have no path, or `_NAMED` and the name of an item."""
         self.refs: dict[str, PictureRef] = {}
         self.our_files: dict[str, int] = {}
         """Adopted files that this server made, with their size."""
         self.blob_owners: defaultdict[str, set[tuple[str, str | None]]] = defaultdict(set)
         self.live_owners: set[str] = set()
+        self.letters: dict[str, dict[str, Letter]] = {}
+        """By tenant and id."""
+        self.listeners: list[tuple[str, str, Callable[[Hint], object]]] = []
+        """Replica, tenant, and what takes a hint."""
+
+    def replica(self) -> MemoryReplica:
+        """A process that shares the world with others as replicas of one server do."""
+        from app_server.storage.memory_cluster import MemoryReplica
+
+        process = MemoryProcess(self)
+        return MemoryReplica(self, process, self._storage(process))
 
     def process(self) -> Storage:
         """A wiring with an owner of its own."""
-        process = _Process(self)
+        return self._storage(MemoryProcess(self))
+
+    def _storage(self, process: MemoryProcess) -> Storage:
         return Storage(log=MemoryThreadLog(process), blobs=MemoryBlobStore(process), leases=MemoryLeaseManager(process))
 
     def kill(self, owner: str) -> None:
         """That process is dead: its leases may be taken over, and what it still sends is fenced off from then on."""
         self.live_owners.discard(owner)
 
+    def tell(self, replica: str, tenant: str, hint: Hint) -> None:
+        """Let the other replicas hear a hint of this one."""
+        if replica in self.live_owners:
+            for other, listening, hear in self.listeners:
+                if listening == tenant and other != replica and other in self.live_owners:
+                    hear(hint)
 
-class _Process:
-    """One wiring's view of the world: its owner, and whether it is closed."""
+
+class MemoryProcess:
+    """One wiring's view of the world: its owner, whether it takes leases, and whether it is closed."""
 
     def __init__(self, world: MemoryStorageWorld) -> None:
         self.owner = uuid7()
-        self._world = world
+        self._world, self.keeps_files = world, world.keeps_files
+        self.draining = False
         self._closed = False
         world.live_owners.add(self.owner)
 
@@ -131,7 +157,7 @@ class _Process:
 class MemoryThreadLog:
     """`ThreadLog` in dictionaries."""
 
-    def __init__(self, process: _Process) -> None:
+    def __init__(self, process: MemoryProcess) -> None:
         self._process = process
 
     async def create(self, row: ThreadRow, records: Sequence[Record]) -> tuple[Lease, int]:
@@ -140,7 +166,7 @@ class MemoryThreadLog:
             raise thread_exists(row.thread_id)
         thread = _Thread(row, _encode_meta(row))
         _extend(thread, records, world.clock)
-        lease = _take_lease(world, self._process.owner, row.tenant, row.thread_id)
+        lease = _take_lease(world, self._process, row.tenant, row.thread_id)
         world.threads[key] = thread
         return lease, len(thread.records)
 
@@ -156,6 +182,8 @@ class MemoryThreadLog:
         _extend(thread, records, world.clock)
         if row is not None and meta is not None:
             thread.row, thread.meta = row, meta
+        grown = Hint(kind="records", thread_id=lease.thread_id, seq=len(thread.records))
+        world.tell(self._process.owner, lease.tenant, grown)
         return len(thread.records)
 
     async def read(
@@ -199,11 +227,11 @@ class MemoryThreadLog:
 class MemoryLeaseManager:
     """`LeaseManager` in a dictionary that all processes of the world share."""
 
-    def __init__(self, process: _Process) -> None:
+    def __init__(self, process: MemoryProcess) -> None:
         self._process = process
 
     async def acquire(self, thread_id: str, *, tenant: str = LOCAL_TENANT) -> Lease:
-        return _take_lease(await self._process.world(), self._process.owner, tenant, thread_id)
+        return _take_lease(await self._process.world(), self._process, tenant, thread_id)
 
     async def release(self, lease: Lease) -> None:
         world = await self._process.world()
@@ -215,21 +243,37 @@ class MemoryLeaseManager:
 class MemoryBlobStore:
     """`BlobStore` in a dictionary; only adopted pictures have a file."""
 
-    def __init__(self, process: _Process) -> None:
+    def __init__(self, process: MemoryProcess) -> None:
         self._process = process
 
-    async def put(self, data: bytes, ref: PictureRef, *, owner: str) -> PictureRef:
+    @property
+    def keeps_files(self) -> bool:
+        return self._process.keeps_files
+
+    async def put(self, data: bytes, ref: PictureRef, *, owner: str, name: str | None = None) -> PictureRef:
         world = await self._process.world()
         check_bytes(data, ref)
-        world.blobs[ref.sha256, None] = data
+        blob = ref.sha256, None if name is None else _NAMED + name
+        world.blobs.pop(blob, None)  # the newest stands last
+        world.blobs[blob] = data
         world.refs[ref.sha256] = ref
-        world.blob_owners[owner].add((ref.sha256, None))
+        world.blob_owners[owner].add(blob)
         return ref
+
+    async def named(self, owner: str, name: str) -> PictureRef | None:
+        world = await self._process.world()
+        found = (blob for blob in reversed(world.blobs) if blob in world.blob_owners[owner])
+        return next((world.refs[sha256] for sha256, path in found if path == _NAMED + name), None)
+
+    async def url(self, sha256: str, life_s: int) -> str | None:
+        return None
 
     async def adopt(self, path: str, ref: PictureRef, *, owner: str, ours: bool = False) -> PictureRef:
         file = str(_absolute(path))
         data = await _read_file(file, ref.sha256)
         world = await self._process.world()
+        if not world.keeps_files:
+            return await self.put(data, ref, owner=owner, name=Path(file).stem)
         world.blobs[ref.sha256, file] = data
         world.refs[ref.sha256] = ref
         if ours:
@@ -239,8 +283,9 @@ class MemoryBlobStore:
 
     async def read(self, sha256: str) -> bytes:
         world = await self._process.world()
-        if (sha256, None) in world.blobs:
-            return world.blobs[sha256, None]
+        for (known, path), data in world.blobs.items():
+            if known == sha256 and (path is None or path.startswith(_NAMED)):
+                return data
         failure: Exception = blob_missing(sha256)
         for path in _paths(world, sha256):
             with suppress(FileNotFoundError):
@@ -268,7 +313,8 @@ class MemoryBlobStore:
     async def release_picture(self, owner: str, sha256: str, path: str | None = None) -> tuple[str, ...]:
         world = await self._process.world()
         owned = {blob for blob in world.blob_owners[owner] if blob[0] == sha256}
-        chosen = {blob for blob in owned if path is not None and blob[1] == str(_absolute(path))} or owned
+        named = {_NAMED + path, str(_absolute(path))} if path is not None else set()
+        chosen = {blob for blob in owned if blob[1] in named} or owned
         world.blob_owners[owner] -= chosen
         return await _remove_unowned(world, chosen)
 
@@ -287,7 +333,7 @@ async def _remove_unowned(world: MemoryStorageWorld, owned: set[tuple[str, str |
         world.blobs.pop(blob, None)
     used = {path for _, path in world.blobs}
     removed: list[str] = []
-    for path in sorted({path for _, path in unowned if path is not None} - used):
+    for path in sorted({path for _, path in unowned if path is not None and not path.startswith(_NAMED)} - used):
         with suppress(OSError):  # gone already
             in_home = world.home is not None and Path(path).is_relative_to(world.home)
             if in_home or (await anyio.Path(path).stat()).st_size == world.our_files.get(path):
@@ -301,7 +347,10 @@ def _require_lease(world: MemoryStorageWorld, lease: Lease) -> None:
         raise lease_lost(lease)
 
 
-def _take_lease(world: MemoryStorageWorld, owner: str, tenant: str, thread_id: str) -> Lease:
+def _take_lease(world: MemoryStorageWorld, process: MemoryProcess, tenant: str, thread_id: str) -> Lease:
+    owner = process.owner
+    if process.draining:
+        raise draining()
     held = world.leases.setdefault((tenant, thread_id), _Held(None, 0))
     if held.owner != owner:
         if held.owner in world.live_owners:
@@ -345,7 +394,8 @@ def _matches(query: ThreadQuery, row: ThreadRow) -> bool:
 
 
 def _paths(world: MemoryStorageWorld, sha256: str) -> list[str]:
-    return sorted(path for known, path in world.blobs if known == sha256 and path is not None)
+    found = (path for known, path in world.blobs if known == sha256 and path is not None)
+    return sorted(path for path in found if not path.startswith(_NAMED))
 
 
 def _absolute(path: str | Path) -> Path:

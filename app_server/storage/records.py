@@ -17,7 +17,7 @@
 | reverted | {beforeTurnId}: that turn and all later ones never were | thread/revert |
 | token_usage | {turnId, total, last, modelContextWindow} | after each response |
 | lost | {}: stands in the place of a record that a salvage could not read; replay passes over it | `doctor --repair` |
-| turn_completed | {turnId, status, error, startedAtMs, completedAtMs} | before turn/completed |
+| turn_completed | {turnId, status, error, startedAtMs, completedAtMs, reason?} | before turn/completed |
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import orjson
 from app_server.storage.base import (
     BlobAltered,
     BlobMissing,
+    Draining,
     Lease,
     LeaseHeld,
     LeaseLost,
@@ -133,6 +134,12 @@ def lease_lost(lease: Lease) -> LeaseLost:
 def lease_held(thread_id: str) -> LeaseHeld:
     return LeaseHeld(
         f"Thread {thread_id} already has an active writer; continue it there, or end that process and try again."
+    )
+
+
+def draining() -> Draining:
+    return Draining(
+        "This replica is about to end and takes no more threads; connect again, and another one serves you."
     )
 
 

@@ -24,6 +24,10 @@ class Audience(Protocol):
         """To the thread's subscribers, unless one is too far behind."""
         ...
 
+    def settle(self, thread_id: str) -> None:
+        """Send what is held back of the thread's running text: a record comes behind it."""
+        ...
+
     def wanted_forms(self, thread_id: str, message_bytes: int, thumbnail_bytes: int) -> frozenset[str]:
         """Which forms some subscriber takes, were the message so large with the picture, or with a small copy."""
         ...
@@ -31,3 +35,25 @@ class Audience(Protocol):
     def forget_thread(self, thread_id: str) -> None:
         """The thread is gone; nobody is subscribed to it any more."""
         ...
+
+
+class Nobody:
+    """The audience of a thread that another replica writes by now: who follows it hears of it there."""
+
+    def broadcast(self, method: str, params: Any) -> None:
+        pass
+
+    def notify_thread(self, thread_id: str, method: str, params: Any, *, forms: Sequence[RicherForm] = ()) -> None:
+        pass
+
+    def delta(self, thread_id: str, method: str, params: Any) -> None:
+        pass
+
+    def settle(self, thread_id: str) -> None:
+        pass
+
+    def wanted_forms(self, thread_id: str, message_bytes: int, thumbnail_bytes: int) -> frozenset[str]:
+        return frozenset()
+
+    def forget_thread(self, thread_id: str) -> None:
+        pass

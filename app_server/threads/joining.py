@@ -46,6 +46,10 @@ class Pieces:
         told = ((key[0], params, "".join(texts)) for key, params, texts in self._rows.get(item_id, ()))
         return [(method, {**params, "delta": text} if text else dict(params)) for method, params, text in told]
 
+    def all(self) -> list[Notification]:
+        """All of every open item."""
+        return [told for item_id in self._rows for told in self.of(item_id)]
+
     def ended(self, item_id: str) -> None:
         """The item is complete: whoever reads the log has all of it."""
         self._rows.pop(item_id, None)

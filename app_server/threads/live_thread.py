@@ -16,8 +16,10 @@ import anyio
 from app_server.errors import InvalidRequest
 from app_server.hooks.tool_hooks import HookSetup
 from app_server.ids import uuid7
+from app_server.observability.watch import WATCH
 from app_server.storage import records as kinds
 from app_server.storage.base import Lease, LeaseLost, Record, ThreadLog, ThreadRow
+from app_server.threads.broadcast import Nobody
 from app_server.threads.joining import Pieces
 from app_server.threads.replay import FULL_CONTEXT, HANDLE_PREFIX, ThreadState, advance, is_context_overflow
 from app_server.threads.settings import environments, thread_settings, to_json, with_turn_overrides
@@ -228,15 +230,16 @@ class LiveThread:
 
         A cancellation is seen before all of it or behind: what is durable is also known here, and shown.
         """
+        self._deps.audience.settle(self.thread_id)
         async with self._order:
             held = self._held.copy()
             all_records = [*(record for record, _ in held), *records]
             row = self._row_after(all_records)
             try:
-                last = await self._log.append(self.lease, all_records, row=row if row is not self.row else None)
+                with WATCH.commit():
+                    last = await self._log.append(self.lease, all_records, row=row if row is not self.row else None)
             except LeaseLost:
-                self.lost = True
-                self.on_lost()
+                self.lose()
                 raise
             del self._held[: len(held)]
             self.row, self.last_seq = row, last
@@ -245,6 +248,18 @@ class LiveThread:
             for seq, (_, shown) in enumerate(held, last - len(all_records) + 1):
                 shown(seq)
             return last
+
+    def lose(self) -> None:
+        """Somebody else writes the thread now. Its turn ends: nothing more of it would be kept."""
+        if not self.lost:
+            self.lost = True
+            self.on_lost()
+            if self.active is not None:
+                self.active.interrupt()
+
+    def mute(self) -> None:
+        """Tell nobody anything any more."""
+        self._deps = replace(self._deps, audience=Nobody())
 
     def later(self, record: Record, shown: Callable[[int], None]) -> None:
         self._held.append((record, shown))
@@ -272,10 +287,12 @@ class LiveThread:
         shown = () if forms and self._omits_media() else forms
         if seq is not None:
             params = {**params, "seq": seq}
-            shown = [with_seq(form, seq) for form in shown]
+            shown = [form.with_seq(seq) for form in shown]
         self._deps.audience.notify_thread(self.thread_id, method, params, forms=shown)
 
     def delta(self, method: str, params: Mapping[str, Any]) -> None:
+        if WATCH.observer is not None:
+            WATCH.observer.metrics.deltas.total += 1
         self.pieces.add(method, params)
         self._deps.audience.delta(self.thread_id, method, params)
 
@@ -330,11 +347,6 @@ class LiveThread:
                 case kinds.NAME_SET:
                     row = replace(row, name=record.data["name"], updated_at_ms=now)
         return row
-
-
-def with_seq(form: RicherForm, seq: int) -> RicherForm:
-    """The form with the number of its record in its params."""
-    return replace(form, params=lambda: {**form.params(), "seq": seq})
 
 
 def with_meta(meta: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from app_server.errors import InvalidRequest
 from app_server.threads.live_thread import LiveThread, ThreadDeps
-from app_server.threads.replay import advance, closing_records, open_pictures, replay
+from app_server.threads.replay import OWNER_LOST, advance, closing_records, open_pictures, replay
 from app_server.values import frozen
 
 if TYPE_CHECKING:
     from app_server.pictures.rescue import Rescued
     from app_server.storage.base import Lease, Record, ThreadLog, ThreadRow
+    from app_server.threads.following import FollowedThread
     from app_server.threads.replay import ThreadState
 
 
@@ -22,10 +24,21 @@ if TYPE_CHECKING:
 class Loaded:
     """A loaded thread; with what was read for it, when it was not loaded before."""
 
-    live: LiveThread
+    live: LiveThread | FollowedThread
+    """Of this process, or followed where another replica writes it."""
     records: Sequence[Record] = ()
     state: ThreadState | None = None
     """What these records tell, turns included. The caller's own."""
+
+    @property
+    def ours(self) -> LiveThread:
+        """The thread of this process. Raises InvalidRequest where another replica has it by now: ask again."""
+        if isinstance(self.live, LiveThread):
+            return self.live
+        raise InvalidRequest(
+            f"thread {self.live.thread_id} has just got another writer; send the request again",
+            data_code="threadHasWriter",
+        )
 
     @property
     def fresh(self) -> bool:
@@ -36,7 +49,7 @@ async def load_stored(row: ThreadRow, lease: Lease, log: ThreadLog, deps: Thread
     """The live thread of a stored one. A turn that a dead process left open is closed in the log first."""
     records = await log.read(row.thread_id)
     state = replay(records)
-    closing = closing_records(state, deps.clock.now_ms(), await _rescued(row.thread_id, state, deps))
+    closing = closing_records(state, deps.clock.now_ms(), await _rescued(row.thread_id, state, deps), reason=OWNER_LOST)
     if closing:
         await log.append(lease, closing)
         closed = await log.read(row.thread_id, after_seq=state.last_seq)

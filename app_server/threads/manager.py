@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from app_server.clock import Clock
+    from app_server.threads.following import Elsewhere, FollowedThread
     from app_server.turns.context import Settings
     from app_server.turns.engine import Turn
 
@@ -46,6 +47,8 @@ class ThreadManager:
         self._live: dict[str, LiveThread] = {}
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
         """By thread id, for as long as somebody holds or awaits one."""
+        self.elsewhere: Elsewhere | None = None
+        """The threads of other replicas, where there are any."""
         self.unloader = Unloader(lambda: self._live.values(), self._close, turns, deps.clock)
 
     # -- finding
@@ -56,6 +59,11 @@ class ThreadManager:
 
     def find(self, thread_id: str) -> LiveThread | None:
         return self._live.get(_canonical(thread_id))
+
+    def shown(self, thread_id: str) -> LiveThread | FollowedThread | None:
+        """The thread as clients here see it live: loaded, or followed at another replica."""
+        live = self.find(thread_id)
+        return live if live is not None or self.elsewhere is None else self.elsewhere.find(_canonical(thread_id))
 
     async def require(self, thread_id: str) -> LiveThread:
         """A loaded thread. Raises InvalidRequest that tells a stored one from an unknown one."""
@@ -89,7 +97,7 @@ class ThreadManager:
         row = await self.row(thread_id)
         return replay(await self._storage_of(row).log.read(row.thread_id))
 
-    async def shown_records(self, live: LiveThread, read: Sequence[Record] = ()) -> list[Record]:
+    async def shown_records(self, live: LiveThread | FollowedThread, read: Sequence[Record] = ()) -> list[Record]:
         """All records whose notifications were sent: when this returns, every later one is still to come.
 
         read: those that were read before, from the first one on."""
@@ -105,7 +113,7 @@ class ThreadManager:
 
     def wire(self, row: ThreadRow) -> dict[str, Any]:
         """A row of thread/list."""
-        if (live := self._live.get(row.thread_id)) is not None:
+        if (live := self.shown(row.thread_id)) is not None:
             return {**live.wire(), "canAcceptDirectInput": None}
         return thread_object(row, NOT_LOADED, environments=None)
 
@@ -180,11 +188,34 @@ class ThreadManager:
                     f"thread {thread_id} is archived; call thread/unarchive before you resume it",
                     data_code="threadArchived",
                 )
-            lease = await self._lease(thread_id)
+            lease = await self._lease_or_follow(row)
+            if not isinstance(lease, Lease):
+                return Loaded(live=lease)
             row = await self._row(thread_id) or row
             loaded = await load_stored(row, lease, self._storage.log, self._deps)
-            self._keep(loaded.live)
+            if self.elsewhere is not None:
+                self.elsewhere.came_here(loaded.ours, loaded.records)
+            self._keep(loaded.ours)
             return loaded
+
+    async def _lease_or_follow(self, row: ThreadRow) -> Lease | FollowedThread:
+        try:
+            return await self._storage.leases.acquire(row.thread_id)
+        except LeaseHeld:
+            followed = None if self.elsewhere is None else await self.elsewhere.join(row)
+            return followed or await self._lease(row.thread_id)
+
+    async def close_ownerless(self, thread_id: str) -> None:
+        """Take over a thread whose writer is gone: its turn is closed; it stays loaded only where clients follow it."""
+        row = await self._row(thread_id)
+        if row is not None and not row.archived:
+            loaded = await self.load(thread_id)
+            async with self._locks.setdefault(row.thread_id, anyio.Lock()):
+                if isinstance(loaded.live, LiveThread) and unused(loaded.live):
+                    await self.unload(row.thread_id)
+            return
+        with suppress(LeaseHeld):  # another replica was faster
+            await self._storage.leases.release(await self._storage.leases.acquire(thread_id))
 
     async def _lease(self, thread_id: str) -> Lease:
         try:
@@ -281,6 +312,10 @@ class ThreadManager:
         if self._live.get(live.thread_id) is live:
             del self._live[live.thread_id]
             log.warning("thread_taken_over", thread_id=live.thread_id)
+            if self.elsewhere is not None:
+                live.mute()
+                self.elsewhere.went(live)
+                return
             params = {"threadId": live.thread_id, "status": NOT_LOADED}
             self._deps.audience.broadcast("thread/status/changed", params)
 
@@ -307,6 +342,16 @@ class ThreadManager:
                 with suppress(StorageError):  # a disk that refuses: the lease ends with the process
                     await self.unload(live.thread_id)
                 self._deps.audience.broadcast("thread/closed", {"threadId": live.thread_id})
+
+    @property
+    def running(self) -> list[LiveThread]:
+        """Threads with a turn that runs."""
+        return [live for live in self._live.values() if live.active is not None]
+
+    async def settled(self) -> None:
+        """Wait until no turn runs any more."""
+        while running := self.running:
+            await running[0].settled()
 
     async def aclose(self) -> None:
         """Interrupt every turn and wait for their ends; give the leases back."""

@@ -60,11 +60,17 @@ def missed(
     state = known if known is not None and known.last_seq <= since_seq else ThreadState()
     told = list[Notification]()
     for record in records[state.last_seq :]:  # seq counts from 1 without gaps
-        take(state, record)
-        if record.seq > since_seq and (shown := _notification(thread_id, state, record)) is not None:
-            method, params = shown
-            told.append((method, {**params, "seq": record.seq}))
+        shown = step(thread_id, state, record)
+        if record.seq > since_seq and shown is not None:
+            told.append(shown)
     return state, told
+
+
+def step(thread_id: str, state: ThreadState, record: Record) -> Notification | None:
+    """One more record of the thread: `state` takes it; its notification, or None when it has none."""
+    take(state, record)
+    shown = _notification(thread_id, state, record)
+    return None if shown is None else (shown[0], {**shown[1], "seq": record.seq})
 
 
 def meta_notification(thread_id: str, changes: Mapping[str, Any]) -> Notification | None:
@@ -100,7 +106,8 @@ def _notification(thread_id: str, state: ThreadState, record: Record) -> Notific
             return "thread/tokenUsage/updated", {**thread, "turnId": data["turnId"], "tokenUsage": usage}
         case kinds.TURN_STARTED | kinds.TURN_COMPLETED if (turn := state.turns.get(data["turnId"])) is not None:
             word = "turn/started" if record.kind == kinds.TURN_STARTED else "turn/completed"
-            return word, {**thread, "turn": _turn(turn)}
+            reason = {"reason": data["reason"]} if "reason" in data else {}
+            return word, {**thread, "turn": _turn(turn), **reason}
     return None
 
 

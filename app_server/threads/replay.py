@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 HANDLE_PREFIX = "img_"
 FULL_CONTEXT = 2**53
+OWNER_LOST = "ownerLost"
+"""Why a turn was interrupted that nobody ended: the process that ran it is gone, or lost the thread."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -216,11 +218,16 @@ def open_pictures(state: ThreadState) -> list[Mapping[str, Any]]:
 
 
 def closing_records(
-    state: ThreadState, now_ms: int, rescued: Mapping[str, Rescued] = MappingProxyType({})
+    state: ThreadState,
+    now_ms: int,
+    rescued: Mapping[str, Rescued] = MappingProxyType({}),
+    *,
+    reason: str | None = None,
 ) -> list[Record]:
     """What closes the turns that a dead process, or a full disk, left open; empty when nothing is open.
 
     rescued: by item, pictures that were saved and not recorded: their items are completed.
+    reason: why the turns are over, for clients.
     """
     turns = [turn for turn in state.turns.values() if turn.status == "inProgress"]
     if not turns:
@@ -243,7 +250,9 @@ def closing_records(
         for call in unanswered_calls(state.history)
     ]
     answers.append(turn_aborted_note())
-    end = {"status": "interrupted", "error": None, "completedAtMs": now_ms, "answered": False}
+    end: dict[str, Any] = {"status": "interrupted", "error": None, "completedAtMs": now_ms, "answered": False}
+    if reason is not None:
+        end["reason"] = reason
     return [
         *closed,
         Record(kind=kinds.HISTORY, data={"items": answers}),

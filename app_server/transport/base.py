@@ -5,7 +5,7 @@ Implementations: `stdio` (JSON lines on the process's own pipes), `websocket`, `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 
@@ -64,4 +64,24 @@ class QuickStream(Protocol):
 
     def send_now(self, frames: Sequence[bytes]) -> bool:
         """Write like `send`, if the peer has room; False, and nothing is written, where that is not sure."""
+        ...
+
+
+@runtime_checkable
+class NamedStream(Protocol):
+    """A stream whose peer has shown who it is."""
+
+    @property
+    def principal(self) -> str | None:
+        """The name that the login gave; None where nobody in particular was let in."""
+        ...
+
+
+@runtime_checkable
+class TracedStream(Protocol):
+    """A stream whose peer may have told where its own trace stands."""
+
+    @property
+    def trace(self) -> Mapping[str, str] | None:
+        """`traceparent` and `tracestate` (W3C Trace Context), unchecked; None where it told nothing."""
         ...

@@ -10,7 +10,7 @@ imported when a listener starts, not before.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -46,6 +46,10 @@ NORMAL: Final = (1000, "")
 REVOKED: Final = (1008, "the login of this connection was revoked")
 """Close code (RFC 6455 §7.4.1: policy violation) and reason."""
 
+RESTART: Final = (1012, "service restart")
+"""What clients are told by a server that has drained: come back, another one may be there already."""
+_TRACE: Final = ("traceparent", "tracestate")
+
 OnConnection = Callable[[MessageStream], Awaitable[None]]
 
 
@@ -53,7 +57,12 @@ class WebsocketStream:
     """A MessageStream over one open websocket. Binary messages are dropped, as the reference server does."""
 
     def __init__(
-        self, connection: Connection, *, close_timeout_s: float = CLOSE_TIMEOUT_S, principal: str | None = None
+        self,
+        connection: Connection,
+        *,
+        close_timeout_s: float = CLOSE_TIMEOUT_S,
+        principal: str | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> None:
         from websockets.exceptions import ConnectionClosed
         from websockets.protocol import SERVER
@@ -64,6 +73,8 @@ class WebsocketStream:
         """Close code and reason that `aclose` gives."""
         self.principal = principal
         """The name that the login at the listener gave; None where there was none."""
+        self.trace = trace
+        """The headers in which the peer told where its own trace stands (W3C Trace Context)."""
 
     @property
     def transport(self) -> str:
@@ -101,6 +112,12 @@ class WebsocketStream:
         self._connection.transport.abort()
 
 
+def _trace(request: Request | None) -> Mapping[str, str] | None:
+    if request is None or "traceparent" not in request.headers:
+        return None
+    return {name: value for name, value in plain_headers(request.headers.raw_items()).items() if name in _TRACE}
+
+
 def text_message(text: bytes) -> tuple[bytes, bytes]:
     """Head and body of a whole text message of a server, not masked (RFC 6455 §5.2)."""
     size_bytes = len(text)
@@ -132,7 +149,12 @@ class _Reception:
     async def handle(self, connection: ServerConnection) -> None:
         """Hand an open websocket to its callback; close it when that returns or the visitor's login is revoked."""
         visitor, gate = self._admitted[connection], self._policy.gate
-        stream = WebsocketStream(connection, close_timeout_s=self._close_timeout_s, principal=visitor.principal)
+        stream = WebsocketStream(
+            connection,
+            close_timeout_s=self._close_timeout_s,
+            principal=visitor.principal,
+            trace=_trace(connection.request),
+        )
         with anyio.CancelScope() as scope:
 
             def revoked() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app_server.hooks.tool_hooks import HookSetup
@@ -102,6 +103,10 @@ class RicherForm:
     message_bytes: int
     """How large the whole message is at most."""
     params: Callable[[], Any]
+
+    def with_seq(self, seq: int) -> RicherForm:
+        """The form with the number of its record in its params."""
+        return replace(self, params=lambda: {**self.params(), "seq": seq})
 
 
 class TurnSink(Protocol):

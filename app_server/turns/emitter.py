@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from app_server.observability.watch import WATCH
 from app_server.protocol.item_parts import ImageGenerationError
 from app_server.protocol.items import (
     AgentMessageItem,
@@ -82,7 +83,7 @@ class ItemEmitter:
         records += extra
         forms: Sequence[RicherForm] = ()
         if picture is not None and isinstance(final, ImageGenerationItem):
-            forms = await picture_forms(wire, picture, self._sink, self._pictures, self._ids)
+            forms = await picture_forms(wire, picture, self._sink.wanted_forms, self._pictures, self._ids)
         last = await self._sink.append(*records)
         self._forget(item.id)
         if isinstance(final, AgentMessageItem) and final.status is None:
@@ -223,6 +224,8 @@ class ItemEmitter:
         self._sink.show("item/started", started_params(wire, self._ids), forms=forms, seq=seq)
 
     def _show_completed(self, wire: Mapping[str, Any], seq: int | None, forms: Sequence[RicherForm] = ()) -> None:
+        if WATCH.observer is not None and wire["type"] == "imageGeneration":
+            WATCH.observer.metrics.pictures.add(wire["status"])
         self._sink.show("item/completed", completed_params(wire, self._ids), forms=forms, seq=seq)
 
 

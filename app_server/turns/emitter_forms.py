@@ -1,7 +1,8 @@
 """The richer forms in which an item with pictures is shown live: the bytes inline, or a small copy of them.
 
 Nothing is read, encoded or scaled unless a subscriber takes it, and then once for all of them. The size of a message is
-known before its picture is encoded: base64 has four characters for three bytes. `emitter.py` is the only caller.
+known before its picture is encoded: base64 has four characters for three bytes. Called by `emitter.py`, and for clients
+of another replica by `replicas/following.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import anyio.to_thread
 import orjson
 
 from app_server.extension_api.services import PictureRejected, Pictures
-from app_server.turns.context import RicherForm, TurnSink
+from app_server.turns.context import RicherForm
 
 if TYPE_CHECKING:
     from app_server.extension_api.tools import PictureRef
@@ -24,6 +25,8 @@ THUMBNAIL_BYTES: Final = 24 * 1024
 ENVELOPE_BYTES: Final = 1024
 """More than a notification has around its item."""
 
+WantedForms = Callable[[int, int], frozenset[str]]
+"""(size of the message inline, with a thumbnail) → the forms that some subscriber takes."""
 Params = Callable[[Mapping[str, Any], Mapping[str, str]], dict[str, Any]]
 
 
@@ -43,12 +46,12 @@ def base64_bytes(size_bytes: int) -> int:
 
 
 async def picture_forms(
-    item: Mapping[str, Any], picture: PictureRef, sink: TurnSink, pictures: Pictures, ids: Mapping[str, str]
+    item: Mapping[str, Any], picture: PictureRef, wanted_forms: WantedForms, pictures: Pictures, ids: Mapping[str, str]
 ) -> Sequence[RicherForm]:
     """How a finished picture is shown: with `result`, with `thumbnail`; the plain form has its path alone."""
     plain = _message_bytes(item)
     inline_bytes, thumbnail_bytes = plain + base64_bytes(picture.size_bytes), plain + THUMBNAIL_BYTES
-    wanted = sink.wanted_forms(inline_bytes, thumbnail_bytes)
+    wanted = wanted_forms(inline_bytes, thumbnail_bytes)
     if not wanted:
         return ()
     try:

@@ -16,6 +16,7 @@ import anyio
 
 from app_server.errors import AppServerError, MissingCredentials
 from app_server.observability.logging import get_logger
+from app_server.observability.watch import WATCH
 from app_server.providers.base import CodexErrorInfo, UpstreamError
 from app_server.storage.base import Record
 from app_server.storage.records import HISTORY, TURN_COMPLETED, TURN_STARTED
@@ -129,6 +130,12 @@ class Turn:
     # -- the life of the turn
     async def run(self) -> None:
         """Begin, work, end."""
+        with WATCH.turn(self.ctx.thread_id, self.ctx.turn_id) as seen:
+            ending = await self._whole()
+            if seen is not None:
+                seen.status = ending.status
+
+    async def _whole(self) -> Ending:
         ending = Ending(status="interrupted")
         try:
             with self.scope:
@@ -139,6 +146,7 @@ class Turn:
                 await self._finish(ending)
             if bound.cancelled_caught:
                 log.error("turn_end_timed_out", thread_id=self.ctx.thread_id, turn_id=self.ctx.turn_id)
+        return ending
 
     async def _guarded(self) -> Ending:
         try:

@@ -18,6 +18,7 @@ from app_server.errors import first_cause
 from app_server.hooks.payload import HookTurn, permission_mode
 from app_server.hooks.tool_hooks import ToolHooks
 from app_server.ids import uuid7
+from app_server.observability.watch import WATCH
 from app_server.protocol.items import AgentMessageItem, ReasoningItem
 from app_server.providers.base import (
     Completed,
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
 MAX_PARALLEL_TOOLS = 8
 _CALLS = ("function_call", "custom_tool_call")
+UNKNOWN_TOOL = "unknown"
+"""In traces, in place of a name that the model made up."""
 
 
 @dataclass(slots=True)
@@ -147,12 +150,13 @@ class Sampler:
             with anyio.CancelScope() as streaming:
                 tools.start_soon(_cancel_when, cut, streaming)
                 try:
-                    async with aclosing(moment.provider.stream(request)) as events:
-                        async for event in events:
-                            if type(event) is TextDelta:  # most events: no coroutine is made for each
-                                self._emitter.text_delta(event.item_id, event.delta)
-                            else:
-                                await self._take(event, sample, moment, plan, tools)
+                    with WATCH.answer(moment.provider.facts.id, request.model):
+                        async with aclosing(moment.provider.stream(request)) as events:
+                            async for event in events:
+                                if type(event) is TextDelta:  # most events: no coroutine is made for each
+                                    self._emitter.text_delta(event.item_id, event.delta)
+                                else:
+                                    await self._take(event, sample, moment, plan, tools)
                 except UpstreamError as error:
                     sample.error = error
             cut_now = cut.is_set()
@@ -225,7 +229,11 @@ class Sampler:
                 hooks=self._hooks,
                 ready=partial(sample.outputs.__setitem__, index),
             )
-            sample.outputs[index] = await run_call(plan, call, work)
+            name = called_name(call)
+            with WATCH.call(str(name) if name in plan.routes else UNKNOWN_TOOL) as seen:
+                sample.outputs[index] = routed = await run_call(plan, call, work)
+                if seen is not None:
+                    seen.answered(failed=routed.failed)
             await items.close()
 
     def _tool_limiter(self, plan: ToolPlan, name: ToolName) -> anyio.CapacityLimiter:

@@ -21,7 +21,7 @@ import anyio
 
 from app_server.bootstrap import App, Options
 from app_server.storage import registry
-from app_server.storage.base import Lease, Record, Storage, ThreadLog, ThreadRow
+from app_server.storage.base import Lease, Record, StorageSource, ThreadLog, ThreadRow
 from app_server.storage.local import open_local_storage
 from app_server.transport.stdio import StdioStream, claim_stdio
 
@@ -53,9 +53,10 @@ class CrashingLog:
 
 
 async def _main(home: Path, cwd: Path, when: str, number: int) -> None:
-    def crashing(rest: str, folder: Path) -> Storage:
+    def crashing(rest: str, blobs: str | None, folder: Path) -> StorageSource:
         storage = open_local_storage(folder)
-        return replace(storage, log=CrashingLog(storage.log, cwd / APPENDS, when, number))
+        storage = replace(storage, log=CrashingLog(storage.log, cwd / APPENDS, when, number))
+        return registry.PlainSource(lambda tenant: storage)
 
     registry.FACTORIES = MappingProxyType({**registry.FACTORIES, "crashing": crashing})
     options = Options(

@@ -61,7 +61,7 @@ class FakePictures(PictureStore):
 
 async def forms_of(sink: FakeSink, pictures: FakePictures, size_bytes: int) -> dict[str, RicherForm]:
     ref = PictureRef(sha256="a" * 64, mime="image/png", size_bytes=size_bytes, width=1, height=1)
-    forms = await picture_forms(PLAIN, ref, sink, pictures, IDS)  # type: ignore[arg-type]  # the two members that it uses
+    forms = await picture_forms(PLAIN, ref, sink.wanted_forms, pictures, IDS)  # type: ignore[arg-type]  # the two members that it uses
     return {form.kind: form for form in forms}
 
 
