@@ -171,6 +171,14 @@ class App:
                 self._tasks.start_soon(self._source.run)
         return self._source
 
+    async def stand_by(self) -> None:
+        """For a server that listens: where others share its storage, be there for the threads of those that die."""
+        if self.source().storage(self.tenant).cluster is None:
+            return
+        from app_server.replicas.standby import stand_by
+
+        await stand_by(self.source(), self.tenant, lambda tenant: self.of_tenant(tenant).wiring())
+
     async def serve(self, stream: MessageStream, *, greeted: bool = False) -> None:
         """Serve one client until its stream ends. `greeted`: its first frame, `initialize`, has its answer already."""
         principal = stream.principal if isinstance(stream, NamedStream) else None

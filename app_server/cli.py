@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser with all subcommands."""
     import argparse
 
-    from app_server.commands import demo_options, doctor_options, exec_options
+    from app_server.commands import demo_options, doctor_options, exec_options, import_options
 
     common = argparse.ArgumentParser(add_help=False)
     _add_common(common, default=argparse.SUPPRESS)
@@ -72,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo_options.add_parser(commands)
     exec_options.add_parser(commands, common)
     doctor_options.add_parser(commands, common)
+    import_options.add_parser(commands, common)
     return parser
 
 
@@ -125,7 +126,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = build_parser()
     first, rest = _known_command_first(arguments)
     parsed, unknown = parser.parse_known_args([*first, *rest])
-    if unknown and parsed.command in ("demo", "exec", "doctor"):
+    if unknown and parsed.command in ("demo", "exec", "doctor", "import"):
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if slips := [word for word in unknown if word.startswith("--ws-")]:
         parser.error(f"unrecognized arguments: {' '.join(word.partition('=')[0] for word in slips)}")
@@ -139,7 +140,18 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 _PLAIN = SimpleNamespace(command="serve", listen=None, overrides=[], enable=[], disable=[])
 _COMMANDS = frozenset(
-    {"serve", "app-server", "features", "extensions", "demo", "exec", "doctor", "generate-json-schema", "generate-ts"}
+    {
+        "serve",
+        "app-server",
+        "features",
+        "extensions",
+        "demo",
+        "exec",
+        "doctor",
+        "import",
+        "generate-json-schema",
+        "generate-ts",
+    }
 )
 _WITH_VALUE = frozenset({"-c", "--config", "--enable", "--disable"})
 
@@ -179,6 +191,10 @@ def run(parsed: argparse.Namespace, opening: Opening | None = None) -> int:
             from app_server.commands import doctor
 
             return doctor.run(parsed)
+        case "import":
+            from app_server.commands import import_threads
+
+            return import_threads.run(parsed)
         case "exec":
             from app_server.commands import exec
 

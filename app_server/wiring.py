@@ -5,7 +5,7 @@ Imported after the first answer. `bootstrap.App` is its only caller; with it, it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ from app_server.providers.limits import LastLimits
 from app_server.providers.registry import ProviderRegistry, ProviderWiring
 from app_server.rpc.connection import Core
 from app_server.rpc.dispatch import Dispatcher
+from app_server.storage.base import LOCAL_TENANT
 from app_server.storage.registry import open_storage, tenant_folder
 from app_server.threads.live_thread import ThreadDeps
 from app_server.threads.manager import ThreadManager
@@ -87,7 +88,9 @@ class Wiring:
         files = tenant_folder(app.home, app.tenant)
         saving = picture_saving(files, images)
         self.pictures = PictureStore(files, storage.blobs, saving=saving, clock=app.clock)
-        self.picture_links = PictureLinks(app.home, app.clock, self.pictures, storage.blobs)
+        self.picture_links = PictureLinks(
+            app.home, app.clock, self.pictures, storage.blobs, tenant=app.tenant, shared=_link_secret(app, storage)
+        )
         self.host = ExtensionHost(found, self._extension_services, self._extension_warning)
         self.host.registry(self.features.current())
         deps = ThreadDeps(
@@ -303,6 +306,13 @@ class PictureAccess:
             request_max_retries=access.request_max_retries,
             image_api=table.image_api,
         )
+
+
+def _link_secret(app: App, storage: Storage) -> Callable[[str], Awaitable[bytes]] | None:
+    """Whatever the tenant, addresses are signed with the secret of the one without a name."""
+    if storage.shared_secret is None or app.tenant == LOCAL_TENANT:
+        return storage.shared_secret
+    return app.source().storage(LOCAL_TENANT).shared_secret
 
 
 def picture_saving(home: Path, images: ImageGenerationConfig) -> Saving:

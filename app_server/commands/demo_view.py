@@ -199,7 +199,7 @@ def why_failed(item: Mapping[str, Any]) -> str:
         case {"failure": {"type": "usageLimitExceeded", "limitId": str(limit)}}:
             return f"The usage limit for pictures is reached ({limit}); try again when it has been reset."
         case {"result": str(result)} if result:
-            return "The picture was made but could not be saved; the warning above says why."
+            return "The picture was made but has no file: the storage keeps none, or the warning above says why."
     return f"The picture was not made: its item ended as {item.get('status')}, without a reason."
 
 

@@ -1,8 +1,9 @@
 """`app-server serve`: the server itself, over stdio or at listeners, until its client or a signal ends it.
 
 stdin EOF, SIGTERM, SIGINT and SIGHUP end it with status 0: nobody new comes in, turns are interrupted and closed,
-commands are ended, storage is flushed. A second signal ends it at once, with 128 and the signal's number: only commands
-are killed and sockets removed.
+commands are ended, storage is flushed. Where there is time to drain, a signal first makes `/readyz` answer 503, and
+turns may end by themselves. A second signal ends it at once, with 128 and the signal's number: only commands are killed
+and sockets removed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import gc
 import os
 import signal
 import sys
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -32,6 +34,10 @@ from app_server.transport.stdio import CHUNK_BYTES, LineSplitter, StdioStream, c
 if TYPE_CHECKING:
     import argparse
 
+OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+SHARED_DRAIN_S = 30
+"""What a replica gives its turns after a signal, unless the settings say otherwise."""
+
 Sockets = list[tuple[Path, os.stat_result]]
 """The unix sockets that are ours while the server listens, and what their files are."""
 
@@ -47,6 +53,8 @@ def run(parsed: argparse.Namespace, opening: Opening | None = None) -> int:
     options = listener_options(parsed, SystemClock())
     try:
         app = App(options_from(parsed))  # takes a copy of the environment, for the commands that it will start
+        if wants_traces(app):
+            check_extra(app)
         os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look into every installed distribution
     except ConfigurationError as error:
         if opening is None or not opening.answered:
@@ -78,13 +86,56 @@ def _write_whole(data: bytes) -> None:
         data = data[os.write(1, data) :]
 
 
+def wants_traces(app: App) -> bool:
+    """Whether settings or variables ask for traces; quick, for the many starts in which they do not."""
+    env = app.options.env
+    if env.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    if app.config.config.server.otlp_endpoint is not None:
+        return True
+    exporters = env.get("OTEL_TRACES_EXPORTER", "otlp").split(",")
+    return "otlp" in exporters and any(env.get(name) for name in OTLP_VARIABLES)
+
+
+def check_extra(app: App) -> None:
+    """A collector that the settings name needs the extra; one that is only in the environment may be another program's.
+
+    Raises ConfigurationError."""
+    from app_server.commands.observing import tracing_is_installed
+
+    if app.config.config.server.otlp_endpoint is not None and not tracing_is_installed():
+        raise ConfigurationError(
+            "server.otlp_endpoint asks for traces, and OpenTelemetry is not installed; install the server with its "
+            "extra otel, or leave the setting out."
+        )
+
+
+def drain_s(app: App, *, listening: bool) -> int:
+    """How long turns may go on after the first signal."""
+    config = app.config.config
+    if config.server.drain_s is not None:
+        return config.server.drain_s
+    shared = config.storage.url is not None and not config.storage.url.startswith("file:")
+    return SHARED_DRAIN_S if shared and listening else 0
+
+
 async def _serve(app: App, options: ListenerOptions, opening: Opening | None) -> None:
     sockets: Sockets = []
+    listening = options.addresses[0].scheme != "stdio"
+
+    async def drain() -> None:
+        if bound_s := drain_s(app, listening=listening):
+            await app.drain(bound_s)
+
     async with anyio.create_task_group() as watch:  # around everything: it still hears a signal while the rest ends
-        async with app.running(), anyio.create_task_group() as tasks:
-            watch.start_soon(_end_on_signal, tasks.cancel_scope, sockets)
+        async with (
+            _observed(app, listening=listening),
+            app.running(),
+            anyio.create_task_group() as tasks,
+        ):
+            watch.start_soon(_end_on_signal, tasks.cancel_scope, sockets, drain)
             tasks.start_soon(_settle, app)
-            if options.addresses[0].scheme == "stdio":
+            if not listening:
                 first = opening or Opening(b"", False)
                 stream = StdioStream(*claim_stdio(), received=first.received)
                 await app.serve(stream, greeted=first.answered)
@@ -92,8 +143,18 @@ async def _serve(app: App, options: ListenerOptions, opening: Opening | None) ->
             else:
                 if options.gate is not None:
                     tasks.start_soon(options.gate.run)
+                tasks.start_soon(app.stand_by)
                 await _listen(app, options, sockets)
         watch.cancel_scope.cancel()
+
+
+def _observed(app: App, *, listening: bool) -> AbstractAsyncContextManager[None]:
+    """Count for who may ask at a listener, and trace where that is wanted; else load nothing of it."""
+    if not listening and not wants_traces(app):
+        return nullcontext()
+    from app_server.commands.observing import observed
+
+    return observed(app, traced=wants_traces(app), listening=listening)
 
 
 async def _settle(app: App) -> None:
@@ -119,17 +180,25 @@ async def _listen(app: App, options: ListenerOptions, sockets: Sockets) -> None:
 
 
 def _listener(app: App, address: ListenAddress, options: ListenerOptions) -> AbstractAsyncContextManager[ListenAddress]:
+    from app_server.commands.observing import METRICS_ROUTE, metrics_route
     from app_server.pictures.links import PICTURE_ROUTE  # slow to load, and of no use to a client on stdin
     from app_server.transport.unix import serve_unix
-    from app_server.transport.websocket import serve_websocket
+    from app_server.transport.websocket import RESTART, serve_websocket
 
-    routes = {PICTURE_ROUTE: app.picture}
+    metrics = {METRICS_ROUTE: metrics_route}
+    is_open = app.config.config.server.metrics_open
+    routes, signed_routes = {} if is_open else metrics, {PICTURE_ROUTE: app.picture, **(metrics if is_open else {})}
+
+    def farewell() -> tuple[int, str] | None:
+        return RESTART if app.draining else None
+
     if address.scheme == "unix":
         return serve_unix(
             address.path or control_socket(app.home),
             app.serve,
-            routes={},
-            signed_routes=routes,
+            routes=routes,
+            signed_routes=signed_routes,
+            farewell=farewell,
             ready=lambda: not app.draining,
             allowed_origins=options.allowed_origins,
         )
@@ -137,15 +206,20 @@ def _listener(app: App, address: ListenAddress, options: ListenerOptions) -> Abs
         address.host,
         address.port,
         app.serve,
-        routes={},
-        signed_routes=routes,
+        routes=routes,
+        signed_routes=signed_routes,
+        farewell=farewell,
         ready=lambda: not app.draining,
         allowed_origins=options.allowed_origins,
         gate=options.gate,
     )
 
 
-async def _end_on_signal(scope: anyio.CancelScope, sockets: Sockets) -> None:
+async def _end_on_signal(scope: anyio.CancelScope, sockets: Sockets, drain: Callable[[], Awaitable[None]]) -> None:
+    async def end() -> None:
+        await drain()
+        scope.cancel()
+
     if sys.platform == "win32":  # no signal receiver there: Ctrl-C raises KeyboardInterrupt in the loop
         return
     asked = False
@@ -153,11 +227,12 @@ async def _end_on_signal(scope: anyio.CancelScope, sockets: Sockets) -> None:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` means that it should go on
         wanted.append(signal.SIGHUP)
     with anyio.open_signal_receiver(*wanted) as signals:
-        async for number in signals:
-            if asked:
-                end_now(128 + number, sockets)
-            asked = True
-            scope.cancel()
+        async with anyio.create_task_group() as ending:
+            async for number in signals:
+                if asked:
+                    end_now(128 + number, sockets)
+                asked = True
+                ending.start_soon(end)
 
 
 def end_now(status: int, sockets: Sockets) -> NoReturn:

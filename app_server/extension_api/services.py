@@ -41,10 +41,11 @@ class CheckedPicture:
 
 @frozen
 class SavedPicture:
-    """A generated picture on disk, owned by its thread."""
+    """A generated picture, owned by its thread."""
 
     ref: PictureRef
-    path: Path
+    path: Path | None
+    """Its file; None where the storage keeps pictures without files."""
 
 
 class Pictures(Protocol):
@@ -63,7 +64,7 @@ class Pictures(Protocol):
     ) -> SavedPicture:
         """Save as the settings name it, `<thread>/<call><suffix>` at first: atomic, never over a file. Raises OSError.
 
-        `prompt` gives the words of a name that has some."""
+        `prompt` gives the words of a name that has some. A storage without files keeps it under `call_id`."""
         ...
 
     async def keep(self, picture: CheckedPicture, *, thread_id: str) -> PictureRef:

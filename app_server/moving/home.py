@@ -15,8 +15,8 @@ import anyio.to_thread
 
 from app_server.moving.places import Places, moved_record, places
 from app_server.moving.report import LEFT_ALONE, Report, Tell
-from app_server.moving.target import BATCH_RECORDS, compare, is_verified, put_thread
-from app_server.storage.base import BlobAltered, BlobMissing, Record, Storage
+from app_server.moving.target import BATCH_RECORDS, Expected, compare, put_thread, seal, verify
+from app_server.storage.base import Record, Storage
 from app_server.storage.inspection import StoredHome, StoredPicture, open_home
 from app_server.storage.picture_index import picture_row, removed_item
 from app_server.values import frozen
@@ -54,15 +54,15 @@ class _Move:
         self.report.total = len(thread_ids)
         if left_over := await anyio.to_thread.run_sync(self._stored.left_over):
             self.report.notes[_NOBODY] = left_over
-        moved: dict[str, Outcome] = {}
+        moved: dict[str, Expected] = {}
         for thread_id in thread_ids:
             own = await self._own(thread_id)
-            if self._target is not None:
-                moved[thread_id] = await self._move(own, self._target)
+            if self._target is not None and (expected := await self._move(own, self._target)) is not None:
+                moved[thread_id] = expected
             self._tell(self.report)
-        if self._target is not None:
-            for thread_id, outcome in moved.items():
-                await self._verify(thread_id, outcome, self._target)
+        for thread_id, expected in moved.items():
+            assert self._target is not None  # else nothing was moved
+            await verify(self._target, thread_id, expected, self.report)
             self._tell(self.report)
 
     async def _own(self, thread_id: str) -> _Own:
@@ -79,15 +79,18 @@ class _Move:
     def _lost(self, thread_id: str, sha256: str) -> None:
         self.report.problem(thread_id, f"Picture {sha256} of thread {thread_id} is gone or changed in the source.")
 
-    async def _move(self, own: _Own, target: Storage) -> Outcome:
+    async def _move(self, own: _Own, target: Storage) -> Expected | None:
         thread_id = own.thread_id
-        outcome = await self._found(own, target)
+        outcome, lost = await self._found(own, target), set[str]()
         if outcome is None:
-            await self._put_pictures(own, target)
+            lost = await self._put_pictures(own, target)
             row = await anyio.to_thread.run_sync(self._stored.row, thread_id)
-            outcome = await put_thread(target, row, await self._reader(thread_id, own.pictures, target))
+            outcome = await put_thread(target, row, await self._reader(own, target))
         self.report.ended(thread_id, outcome)
-        return outcome
+        if outcome in LEFT_ALONE:
+            return None
+        sent = await seal(await self._reader(own, target))
+        return Expected(seal=sent, pictures=[p.ref.sha256 for p in own.pictures if p.ref.sha256 not in lost])
 
     async def _found(self, own: _Own, target: Storage) -> Outcome | None:
         """What is to be said of a thread that is there, with all its pictures; None when something is to be done."""
@@ -96,53 +99,35 @@ class _Move:
         for picture in own.pictures:
             if await target.blobs.ref(picture.ref.sha256) is None:
                 return None
-        found = await compare(target.log, own.thread_id, await self._reader(own.thread_id, own.pictures, target))
+        found = await compare(target.log, own.thread_id, await self._reader(own, target))
         if not found.alike:
             return "differs"
         return "present" if found.source_ends else None
 
-    async def _put_pictures(self, own: _Own, target: Storage) -> None:
-        """The thread's pictures become its own in the target; a generated one under the name of its item."""
+    async def _put_pictures(self, own: _Own, target: Storage) -> set[str]:
+        """The thread's pictures become its own in the target, a generated one under the name of its item.
+
+        Returns those that the source has lost."""
+        lost = set[str]()
         for picture in own.pictures:
             data = await anyio.to_thread.run_sync(_whole, picture)
             if data is None:
+                lost.add(picture.ref.sha256)
                 self._lost(own.thread_id, picture.ref.sha256)
                 continue
             names: Sequence[str | None] = own.shown.get(picture.ref.sha256) or (None,)
             for name in names:
                 await target.blobs.put(data, picture.ref, owner=own.thread_id, name=name)
+        return lost
 
-    async def _reader(self, thread_id: str, pictures: Sequence[StoredPicture], target: Storage) -> _Reader:
+    async def _reader(self, own: _Own, target: Storage) -> _Reader:
         keeps = target.blobs.keeps_files
         moved = [
             (picture.ref.sha256, picture.paths, await target.blobs.path(picture.ref.sha256) if keeps else None)
-            for picture in pictures
+            for picture in own.pictures
         ]
         known = [one for one in moved if one[2] is not None or not keeps]
-        return _Reader(self._stored, thread_id, places(known, keeps_files=keeps))
-
-    async def _verify(self, thread_id: str, outcome: Outcome, target: Storage) -> None:
-        if outcome in LEFT_ALONE:
-            return
-        pictures = await anyio.to_thread.run_sync(self._stored.pictures, thread_id)
-        read = await self._reader(thread_id, pictures, target)
-        if await is_verified(target.log, thread_id, read):
-            self.report.verified_threads += 1
-        else:
-            self.report.problem(thread_id, f"Thread {thread_id} is not in the target as it was sent; run this again.")
-        for picture in pictures:
-            await self._verify_picture(thread_id, picture, target)
-
-    async def _verify_picture(self, thread_id: str, picture: StoredPicture, target: Storage) -> None:
-        sha256 = picture.ref.sha256
-        try:
-            await target.blobs.read(sha256)
-        except (BlobMissing, BlobAltered):
-            sentence = f"Picture {sha256} of thread {thread_id} is not in the target; run this again."
-            if not any(sha256 in problem.sentence for problem in self.report.problems):  # else its cause is told
-                self.report.problem(thread_id, sentence)
-        else:
-            self.report.verified_pictures += 1
+        return _Reader(self._stored, own.thread_id, places(known, keeps_files=keeps))
 
 
 class _Reader:

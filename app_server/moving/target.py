@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import orjson
 
-from app_server.storage.base import LeaseHeld, Record, ThreadLog, ThreadRow
+from app_server.storage.base import BlobAltered, BlobMissing, LeaseHeld, Record, ThreadLog, ThreadRow
 from app_server.values import frozen
 
 if TYPE_CHECKING:
-    from app_server.moving.report import Outcome
+    from app_server.moving.report import Outcome, Report
     from app_server.storage.base import Lease, Storage
 
 BATCH_RECORDS: Final = 500
@@ -38,6 +38,23 @@ class Comparison:
     alike: bool
     source_ends: bool
     """The target has all that the source has."""
+
+
+@frozen
+class Seal:
+    """What a thread's records come to."""
+
+    records: int
+    sha256: str
+
+
+@frozen
+class Expected:
+    """What the target shall have of a thread."""
+
+    seal: Seal
+    pictures: Sequence[str]
+    """By sha256."""
 
 
 async def compare(log: ThreadLog, thread_id: str, read: Read) -> Comparison:
@@ -70,32 +87,37 @@ async def put_thread(target: Storage, row: ThreadRow, read: Read) -> Outcome:
         return "held"
 
 
-async def seal(read: Read, count: int) -> tuple[int, str]:
-    """How many of the first `count` records there are, and one sha256 over them."""
+async def seal(read: Read, at_most: int | None = None) -> Seal:
+    """Count the records, or the first of them, and hash them all."""
     digest, seq = hashlib.sha256(), 0
-    while seq < count and (records := await read(seq, min(BATCH_RECORDS, count - seq))):
+    while at_most is None or seq < at_most:
+        records = await read(seq, BATCH_RECORDS if at_most is None else min(BATCH_RECORDS, at_most - seq))
+        if not records:
+            break
         for record in records:
             digest.update(_content(record))
         seq += len(records)
-    return seq, digest.hexdigest()
+    return Seal(records=seq, sha256=digest.hexdigest())
 
 
-async def length(read: Read) -> int:
-    """How many records the source has."""
-    seq = 0
-    while records := await read(seq, BATCH_RECORDS):
-        seq += len(records)
-    return seq
-
-
-async def is_verified(log: ThreadLog, thread_id: str, read: Read) -> bool:
-    """Whether every record of the source stands in the target, at its place."""
+async def verify(target: Storage, thread_id: str, expected: Expected, report: Report) -> None:
+    """Read the thread and its pictures from the target; what is not there as it was sent is a problem."""
 
     async def theirs(after_seq: int, limit: int) -> Sequence[Record]:
-        return await log.read(thread_id, after_seq=after_seq, limit=limit)
+        return await target.log.read(thread_id, after_seq=after_seq, limit=limit)
 
-    count = await length(read)
-    return await seal(theirs, count) == await seal(read, count) and await log.row(thread_id) is not None
+    found = await seal(theirs, expected.seal.records)
+    if found == expected.seal and await target.log.row(thread_id) is not None:
+        report.verified_threads += 1
+    else:
+        report.problem(thread_id, f"Thread {thread_id} is not in the target as it was sent; import again.")
+    for sha256 in expected.pictures:
+        try:
+            await target.blobs.read(sha256)
+        except (BlobMissing, BlobAltered):
+            report.problem(thread_id, f"Picture {sha256} of thread {thread_id} is not in the target; import again.")
+        else:
+            report.verified_pictures += 1
 
 
 def _content(record: Record) -> bytes:

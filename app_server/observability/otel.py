@@ -1,7 +1,7 @@
 """A tracer that sends spans to a collector: OpenTelemetry, OTLP over HTTP. The only importer of `opentelemetry`.
 
 The extra `otel` installs it, and it takes a quarter of a second to load: `commands/observing` does so only where
-traces are wanted. Spans are sent in batches by a thread of the library; a collector that is away costs nothing but spans.
+traces are wanted. Spans are sent in batches by a thread of the library; a collector that is away costs the spans alone.
 The library's own variables count (OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS and the rest).
 """
 
@@ -77,8 +77,14 @@ class OtelTracer:
 
 def open_tracer(endpoint: str | None) -> OtelTracer:
     """A tracer that sends to this collector, else to the one that the library's variables name."""
-    resource = Resource.create({"service.name": SERVICE, "service.version": __version__})  # the variables win
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
     exporter = OTLPSpanExporter(endpoint=None if endpoint is None else f"{endpoint.rstrip('/')}/v1/traces")
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return OtelTracer(provider)
+
+
+def _resource() -> Resource:
+    """Who sends: as the library's variables say, else this server."""
+    found = Resource.create({"service.version": __version__})
+    named = not str(found.attributes["service.name"]).startswith("unknown_service")
+    return found if named else found.merge(Resource({"service.name": SERVICE}))

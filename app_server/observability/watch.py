@@ -11,14 +11,15 @@ where there is a listener to be asked at, or where traces are wanted.
 | `call` | `turns/sampling` | tool calls | `tool call` |
 | `post` | `net` | – | `http request`, with its `traceparent` |
 | `commit` | `threads/live_thread` | how long | – |
-| `observer.metrics` | whoever counts one thing | | – |
+| `lease`, `letter` | `threads/manager`, `replicas` | changes, events | – |
+| `observer.metrics` | deltas, pictures, requests to providers | each where it happens | – |
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from app_server.observability.logging import log_context
 
@@ -65,6 +66,16 @@ class Watch:
     def post(self, request: Outgoing) -> AbstractContextManager[Callable[[int], None]]:
         """The block sends a request that is no model's answer, such as for a picture; it is told the status."""
         return nullcontext(_unheard) if self.observer is None else self.observer.post(request)
+
+    def lease(self, change: Literal["taken", "lost", "taken_over"]) -> None:
+        """The right to write a thread came or went."""
+        if self.observer is not None:
+            self.observer.metrics.leases.add(change)
+
+    def letter(self, event: Literal["posted", "taken", "answered"]) -> None:
+        """A request for another replica was written, or one of another replica was taken or answered here."""
+        if self.observer is not None:
+            self.observer.metrics.letters.add(event)
 
     def headers(self) -> Mapping[str, str]:
         """What a request to a provider carries, so that its trace goes on there."""

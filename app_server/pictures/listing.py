@@ -55,11 +55,12 @@ class Gallery:
     async def remove(self, row: PictureRow, reason: Literal["deleted", "expired"]) -> Sequence[str]:
         """Mark the item, then let go of its file; returns the paths that are gone. Other owners keep the file.
 
+        A picture without a path was put under the item's id, or is kept in the store alone.
         In this order, so that a thread that somebody else writes is refused before anything is lost.
         """
         data = {"turnId": row.turn_id, "itemId": row.item_id, "reason": reason}
         await self._note(row.thread_id, Record(kind=kinds.PICTURE_REMOVED, data=data))
-        return await self._blobs.release_picture(row.thread_id, row.ref.sha256, row.path)
+        return await self._blobs.release_picture(row.thread_id, row.ref.sha256, row.path or row.item_id)
 
     async def _everywhere(self, query: PictureQuery) -> list[PictureRow]:
         return await self._log.pictures(query) or await self._ephemeral.pictures(query)

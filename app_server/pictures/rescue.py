@@ -1,7 +1,8 @@
 """Pictures that a dead process saved and did not record: found again by their name, and made the thread's own.
 
-A picture is on the disk before the record of its item, so a process may die in between. Whoever closes the item looks
-here first: what was paid for is kept, and no file lies about that nobody knows. Called when a thread is loaded.
+A picture is on the disk, or in a storage without files, before the record of its item, so a process may die in between.
+Whoever closes the item looks here first: what was paid for is kept, and nothing lies about that nobody knows. Called
+when a thread is loaded.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ _SUFFIX: Final = r"(?:-\d{1,4})?\.(?:png|jpe?g|webp|gif)"
 
 @frozen
 class Rescued:
-    """A picture that was found, and where."""
+    """A picture that was found, and where; `path` is None where the storage keeps no files."""
 
     picture: CheckedPicture
-    path: Path
+    path: Path | None
 
 
 class PictureRescue:
@@ -49,6 +50,8 @@ class PictureRescue:
 
     async def find(self, thread_id: str, item: Mapping[str, Any]) -> Rescued | None:
         """The picture of this open item, adopted for the thread; None when there is none. Never raises for a file."""
+        if not self._blobs.keeps_files:
+            return await self._put(thread_id, str(item["id"]))
         for path, picture in await anyio.to_thread.run_sync(self._candidates, thread_id, item):
             try:
                 rows = await self._log.pictures(PictureQuery(limit=1000, sha256=picture.ref.sha256))
@@ -60,6 +63,21 @@ class PictureRescue:
                 return None
             return Rescued(picture=picture, path=path)
         return None
+
+    async def _put(self, thread_id: str, item_id: str) -> Rescued | None:
+        """What was put for this item, unless a finished item of the same id shows it already."""
+        try:
+            ref = await self._blobs.named(thread_id, item_id)
+            if ref is None:
+                return None
+            if await self._log.pictures(PictureQuery(limit=1, thread_id=thread_id, item_id=item_id, sha256=ref.sha256)):
+                return None
+            data = await self._blobs.read(ref.sha256)
+            picture = await anyio.to_thread.run_sync(check_picture, data, self._limits)
+        except (StorageError, PictureRejected) as error:
+            log.warning("picture_not_rescued", thread_id=thread_id, item_id=item_id, cause=str(error))
+            return None
+        return Rescued(picture=picture, path=None)
 
     def _candidates(self, thread_id: str, item: Mapping[str, Any]) -> list[tuple[Path, CheckedPicture]]:
         """Whole pictures that bear the item's name and are not older than it; in the order of their names."""

@@ -5,6 +5,7 @@ extensions as `Pictures`; turns use it for attachments and hosted pictures.
 
     <home>/generated_images/<thread>/<call>.png      the file IS the blob; `-2`, `-3` … when the name is taken
     <save_dir>/<name_template>.png                   where the settings say so
+    the blob store, under the item's id              where the storage keeps no files
 """
 
 from __future__ import annotations
@@ -85,11 +86,15 @@ class PictureStore:
     ) -> SavedPicture:
         """Save as the settings name it and make the file the blob: mode 0600, atomic, never over another file.
 
-        The quota is not asked: what was paid for is kept.
+        Where the storage keeps no files, it is put under the id of its call. The quota is not asked: what was paid for
+        is kept.
 
         Raises:
-            OSError: the file could not be written or registered, or it took too long.
+            OSError: the picture could not be written or registered, or it took too long.
         """
+        if not self._blobs.keeps_files:
+            with anyio.fail_after(SAVE_BOUND_S, shield=True):
+                return SavedPicture(ref=await self._put(picture, thread_id, call_id), path=None)
         now_ms = self._clock.now_ms()
         name = picture_name(
             self._saving.name_template, thread_id=thread_id, call_id=call_id, prompt=prompt, at_ms=now_ms
@@ -105,10 +110,7 @@ class PictureStore:
 
     async def keep(self, picture: CheckedPicture, *, thread_id: str) -> PictureRef:
         """Store bytes that have no file of their own. Raises OSError when the store refuses them."""
-        try:
-            return await self._blobs.put(picture.data, picture.ref, owner=thread_id)
-        except StorageError as error:
-            raise OSError(error.message) from error
+        return await self._put(picture, thread_id)
 
     async def thumbnail(self, data: bytes, *, max_bytes: int = 24 * 1024) -> str | None:
         """A small data URL of a picture, or None when the bytes are no picture."""
@@ -128,6 +130,12 @@ class PictureStore:
     async def read_file(self, path: Path) -> CheckedPicture:
         """A picture file of the user, unscaled. Raises PictureRejected with the path and the cause."""
         return await self._in_thread(lambda: _read_file(path, self._limits))
+
+    async def _put(self, picture: CheckedPicture, thread_id: str, name: str | None = None) -> PictureRef:
+        try:
+            return await self._blobs.put(picture.data, picture.ref, owner=thread_id, name=name)
+        except StorageError as error:
+            raise OSError(error.message) from error
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)

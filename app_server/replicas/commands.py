@@ -14,7 +14,6 @@ error that says so: whether it was done is not known, and it is not done again.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
@@ -23,7 +22,6 @@ from app_server.errors import AppServerError, RpcError, as_rpc_error
 from app_server.observability.logging import get_logger
 from app_server.protocol.jsonrpc import Request, encode_error, encode_result
 from app_server.rpc.context import RequestContext
-from app_server.rpc.dispatch import wire_error
 from app_server.rpc.session import Session
 
 if TYPE_CHECKING:
@@ -67,7 +65,6 @@ FOR_THE_OWNER: Final = frozenset(
 """Methods that act on a live thread, or change a stored one."""
 LOST_LOOKS: Final = 15
 """How often, a second apart, an answer is looked for whose replica has lost the thread: it may still be on its way."""
-_AGAIN: Final = object()
 
 
 class RemoteClient:
@@ -115,27 +112,23 @@ class Commands:
         return self._routed(ctx, request, thread_id)
 
     async def _routed(self, ctx: RequestContext[Any], request: Request, thread_id: str) -> Answer:
-        try:
-            while True:
+        while True:
+            owner = await self._cluster.owner(thread_id)
+            if owner is None and self._following.find(thread_id) is not None:
+                await self._threads.load(thread_id)
                 owner = await self._cluster.owner(thread_id)
-                if owner is None and self._following.find(thread_id) is not None:
-                    await self._threads.load(thread_id)
-                    owner = await self._cluster.owner(thread_id)
-                if owner in (None, self._cluster.replica):
-                    return await self._here(ctx, request)
-                outcome = await self._asked(ctx, request, thread_id)
-                if outcome is not _AGAIN:
-                    return cast("Answer", outcome)  # _AGAIN is its only other value
-        except Exception as error:
-            wire = wire_error(error, request.method)
-            return encode_error(request.id, wire.wire_code, wire.message, wire.data), False
+            if owner in (None, self._cluster.replica):
+                return await self._here(ctx, request)
+            if (answer := await self._asked(ctx, request, thread_id)) is not None:
+                return answer
 
     async def _here(self, ctx: RequestContext[Any], request: Request) -> Answer:
         assert self._dispatcher is not None  # requests come in when everything is built
         answer = self._dispatcher.begin(ctx, request, here=True)
-        return await answer if isinstance(answer, CoroutineType) else cast("Answer", answer)
+        return answer if isinstance(answer, tuple) else await answer
 
-    async def _asked(self, ctx: RequestContext[Any], request: Request, thread_id: str) -> Answer | object:
+    async def _asked(self, ctx: RequestContext[Any], request: Request, thread_id: str) -> Answer | None:
+        """The owner's answer; None when the request has to find its way anew."""
         body = {"method": request.method, "params": request.params, "session": _session(ctx.session)}
         letter_id = await self._cluster.post("command", thread_id, body)
         ctx.after_reply(lambda: self._following.replied(letter_id))
@@ -144,7 +137,7 @@ class Commands:
         finally:
             await self._cluster.remove(letter_id)
         if answer is None:
-            return _AGAIN
+            return None
         if (error := answer.get("error")) is None:
             return encode_result(request.id, answer["result"]), True
         self._following.replied(letter_id)
@@ -196,7 +189,7 @@ class Commands:
         session = Session(**{**letter.body["session"], "opted_out": frozenset(letter.body["session"]["opted_out"])})
         ctx = RequestContext(
             services=self._services,
-            connection=cast("Connection[Any]", RemoteClient(session)),  # what handlers of these methods use of one
+            connection=cast("Connection[Any]", RemoteClient(session)),  # all that these methods use of a connection
             session=session,
             request_id=letter.letter_id,
             method=letter.body["method"],
@@ -204,10 +197,10 @@ class Commands:
         request = Request(letter.letter_id, letter.body["method"], letter.body["params"])
         assert self._dispatcher is not None  # `hear` asked
         answer = self._dispatcher.begin(ctx, request, here=True)
-        if isinstance(answer, CoroutineType):
-            self._tasks.start_soon(self._finish, letter, ctx, answer)  # others need not wait for it
+        if isinstance(answer, tuple):
+            await self._reply(letter, ctx, answer)
         else:
-            await self._reply(letter, ctx, cast("Answer", answer))
+            self._tasks.start_soon(self._finish, letter, ctx, answer)  # others need not wait for it
 
     async def _finish(self, letter: Letter, ctx: RequestContext[Any], waiting: Coroutine[Any, Any, Answer]) -> None:
         try:

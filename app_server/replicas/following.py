@@ -11,7 +11,7 @@ It is the manager's `Elsewhere`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -45,7 +45,9 @@ REPLY_S: Final = 1.0
 class _Entry:
     """One followed thread, and what was heard of it and not shown yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown_seq: int | None = None, followers: set[int] | None = None) -> None:
+        """`shown_seq`: of the last record that its followers here were shown; None: they begin with what is there."""
+        self.shown_seq, self.followers = shown_seq, set() if followers is None else followers
         self.thread: FollowedThread | None = None
         self.heard: deque[Hint] = deque()
         self.wake = anyio.Event()
@@ -58,15 +60,29 @@ class _Entry:
         self.heard.append(hint)
         self.wake.set()
 
+    def begin(self, row: ThreadRow, records: Sequence[Record]) -> FollowedThread:
+        """The thread as its followers were shown it; `records` are all that there are."""
+        shown = records if self.shown_seq is None else records[: self.shown_seq]
+        self.thread = FollowedThread(row, replay(shown), self.followers)
+        return self.thread
+
 
 class Following:
     """All threads of one tenant that are followed here."""
 
     def __init__(
-        self, cluster: Cluster, log: ThreadLog, hub: Hub[Any], pictures: Pictures, post: Post, tasks: TaskGroup
+        self,
+        cluster: Cluster,
+        log: ThreadLog,
+        hub: Hub[Any],
+        pictures: Pictures,
+        post: Post,
+        broadcast: Callable[[Hint], None],
+        tasks: TaskGroup,
     ) -> None:
+        """`broadcast` tells all clients here what another replica tells all of its."""
         self._cluster, self._log, self._hub, self._pictures = cluster, log, hub, pictures
-        self._post, self._tasks = post, tasks
+        self._post, self._broadcast, self._tasks = post, broadcast, tasks
         self._entries: dict[str, _Entry] = {}
         self._replied: dict[str, anyio.Event] = {}
         """By letter: set when the client has the reply."""
@@ -81,16 +97,17 @@ class Following:
             return known
         if await self._cluster.owner(row.thread_id) is None:
             return None
-        return await self._begin(row, None, set())
+        return await self._begin(row, _Entry())
 
     def came_here(self, live: LiveThread, records: Sequence[Record]) -> None:
         entry = self._entries.pop(live.thread_id, None)
-        if entry is None or entry.thread is None:
+        if entry is None:
             return
         entry.scope.cancel()
-        for record in records[entry.thread.last_seq :]:
-            self._show(entry.thread, record)
-        live.followers, live.left = entry.thread.followers, entry.thread.left
+        thread = entry.thread or entry.begin(live.row, records)
+        for record in records[thread.last_seq :]:
+            self._show(thread, record)
+        live.followers, live.left = thread.followers, thread.left
 
     def went(self, live: LiveThread) -> None:
         if live.followers:
@@ -98,30 +115,33 @@ class Following:
 
     async def _follow_on(self, live: LiveThread) -> None:
         try:
-            await self._begin(live.row, live.last_seq, live.followers)
+            await self._begin(live.row, _Entry(live.last_seq, live.followers))
         except AppServerError as error:  # its clients resume it again
             log.warning("thread_not_followed_on", thread_id=live.thread_id, cause=error.message)
 
-    async def _begin(self, row: ThreadRow, shown_seq: int | None, followers: set[int]) -> FollowedThread | None:
-        """Follow on from the record `shown_seq`, or from all that there is."""
-        entry = self._entries[row.thread_id] = _Entry()  # hints are kept from here on
+    async def _begin(self, row: ThreadRow, entry: _Entry) -> FollowedThread | None:
+        self._entries[row.thread_id] = entry  # hints are kept from here on
         try:
             pieces = await self._ask_owner(row.thread_id, entry)
             records = await self._log.read(row.thread_id)
-            if not records:
-                self._entries.pop(row.thread_id, None)
-                return None
-            thread = FollowedThread(row, replay(records if shown_seq is None else records[:shown_seq]))
         except BaseException:
-            self._entries.pop(row.thread_id, None)
+            self._forget(row.thread_id, entry)
             raise
-        thread.followers = followers
+        if self._entries.get(row.thread_id) is not entry:  # it came here meanwhile, or was deleted
+            return None
+        if not records:
+            self._forget(row.thread_id, entry)
+            return None
+        thread = entry.begin(row, records)
         for piece in pieces:
             thread.hears(piece["method"], piece["params"])
-        entry.thread = thread
         entry.hear(Hint(kind="again"))
         self._tasks.start_soon(self._run, entry, thread)
         return thread
+
+    def _forget(self, thread_id: str, entry: _Entry) -> None:
+        if self._entries.get(thread_id) is entry:
+            del self._entries[thread_id]
 
     async def _ask_owner(self, thread_id: str, entry: _Entry) -> Sequence[Any]:
         """What its owner has told of open items; it tells us what is passing from then on."""
@@ -135,13 +155,17 @@ class Following:
         return pieces
 
     # -- hints
-    def hear(self, hint: Hint) -> None:
-        """A hint of one thread, or `again` for all."""
-        if hint.kind == "again":
-            for entry in self._entries.values():
-                entry.hear(hint)
-        elif (followed := self._entries.get(hint.thread_id)) is not None:
-            followed.hear(hint)
+    def hear(self, hint: Hint) -> bool:
+        """A hint of one thread; False when it is not followed here."""
+        if (entry := self._entries.get(hint.thread_id)) is None:
+            return False
+        entry.hear(hint)
+        return True
+
+    def again(self) -> None:
+        """Hints may be lost: every log is looked at."""
+        for entry in self._entries.values():
+            entry.hear(Hint(kind="again"))
 
     def hear_reply(self, hint: Hint) -> bool:
         """An answer that a command here waits for: it takes its place among what is heard of its thread."""
@@ -187,6 +211,8 @@ class Following:
                 with anyio.move_on_after(REPLY_S):
                     if event is not None:
                         await event.wait()
+            case "broadcast":
+                self._broadcast(hint)
             case "passing" if hint.seq > entry.passed:
                 entry.passed = hint.seq
                 method, params = hint.data["method"], hint.data["params"]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app_server.replicas.beyond import Beyond
@@ -41,7 +42,7 @@ class Replica:
         self._hub, self._threads, self._tasks = hub, threads, tasks
         self.post = Post(cluster)
         self.beyond = Beyond(cluster, clock, tasks, lambda thread_id: threads.find(thread_id) is not None)
-        self.following = Following(cluster, storage.log, hub, pictures, self.post, tasks)
+        self.following = Following(cluster, storage.log, hub, pictures, self.post, self._broadcast, tasks)
         self.commands = Commands(cluster, threads, self.post, self.following, self.beyond, tasks)
         self.questions = Questions(cluster, hub, self.post, self.beyond, tasks)
         hub.beyond, threads.elsewhere = self.beyond, self.following
@@ -56,7 +57,9 @@ class Replica:
             case "records" | "passing":
                 self.following.hear(hint)
             case "broadcast":
-                self._broadcast(hint.data["method"], hint.data["params"])
+                told = replace(hint, thread_id=str(hint.data["params"].get("threadId", "")))
+                if not self.following.hear(told):  # else it waits for what comes before it
+                    self._broadcast(told)
             case "following":
                 if self._threads.find(hint.thread_id) is not None:
                     self.beyond.follows(hint.thread_id, hint.key)
@@ -72,7 +75,7 @@ class Replica:
                 if (live := self._threads.find(hint.thread_id)) is not None:
                     live.lose()
             case "again":
-                self.following.hear(hint)
+                self.following.again()
                 self.post.again()
                 self.commands.hear_all()
 
@@ -80,12 +83,11 @@ class Replica:
         if self._threads.find(thread_id) is None:
             self._tasks.start_soon(self.questions.look, thread_id)
 
-    def _broadcast(self, method: str, params: Any) -> None:
-        thread_id = params.get("threadId")
+    def _broadcast(self, hint: Hint) -> None:
+        method, params = hint.data["method"], hint.data["params"]
         if method == "thread/status/changed":
-            self.following.status(thread_id, params["status"]["type"])
-        elif method == "thread/deleted":
-            self.following.drop(thread_id)
+            self.following.status(hint.thread_id, params["status"]["type"])
         self._hub.broadcast_here(method, params)
         if method == "thread/deleted":
-            self._hub.forget_thread(thread_id)
+            self.following.drop(hint.thread_id)
+            self._hub.forget_thread(hint.thread_id)

@@ -53,7 +53,7 @@ class Dispatcher(Generic[S]):
 
         here: it is served in this process whatever it is about."""
         if self._elsewhere is not None and not here and (waiting := self._elsewhere(ctx, request)) is not None:
-            return waiting
+            return _from_elsewhere(request, waiting)
         if request.method not in self._table:
             if request.method not in self._methods:
                 return _refusal(request, not_served(request.method, ctx.session.experimental_api))
@@ -72,6 +72,13 @@ async def _finish(request: Request, waiting: Coroutine[Any, Any, Any]) -> Answer
     except Exception as error:
         return _refusal(request, wire_error(error, request.method))
     return _answer(request, result)
+
+
+async def _from_elsewhere(request: Request, waiting: Coroutine[Any, Any, Answer]) -> Answer:
+    try:
+        return await waiting
+    except Exception as error:
+        return _refusal(request, wire_error(error, request.method))
 
 
 def _answer(request: Request, result: Any) -> Answer:

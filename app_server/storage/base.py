@@ -332,6 +332,10 @@ class StorageSource(Protocol):
         """What goes on beside requests, until cancelled: leases are renewed, hints are heard. A local one has none."""
         ...
 
+    async def abandoned(self) -> list[str]:
+        """Tenants with threads whose owner did not renew its lease (`Cluster.ownerless`), at most 100."""
+        ...
+
     def drain(self) -> None:
         """From now on no lease is taken, and none of a new thread: `Draining` says that another replica does it."""
         ...

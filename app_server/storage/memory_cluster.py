@@ -44,6 +44,15 @@ class MemoryReplica:
     async def run(self) -> None:
         await anyio.sleep_forever()
 
+    async def abandoned(self) -> list[str]:
+        world = await self._process.world()
+        gone = [
+            tenant
+            for (tenant, _), held in world.leases.items()
+            if held.owner is not None and held.owner not in world.live_owners
+        ]
+        return sorted(set(gone))
+
     def drain(self) -> None:
         self._process.draining = True
 

@@ -64,6 +64,9 @@ class PlainSource:
     async def run(self) -> None:
         await anyio.sleep_forever()
 
+    async def abandoned(self) -> list[str]:
+        return []
+
     def drain(self) -> None:
         pass
 

@@ -50,13 +50,13 @@ class Elsewhere(Protocol):
 class FollowedThread:
     """A thread in another replica's memory."""
 
-    def __init__(self, row: ThreadRow, state: ThreadState) -> None:
+    def __init__(self, row: ThreadRow, state: ThreadState, followers: set[int]) -> None:
         assert state.settings is not None  # every log begins with thread_started
         self.row, self.state = row, state
         self.last_seq = state.last_seq
         """Of the newest record that was shown here."""
         self.pieces = Pieces()
-        self.followers: set[int] = set()
+        self.followers = followers
         self.left = False
         self.status_word = "active" if state.open_turn() is not None else "idle"
 

@@ -17,6 +17,7 @@ import anyio
 from app_server.errors import InvalidRequest
 from app_server.ids import parse_uuid, uuid7
 from app_server.observability.logging import get_logger
+from app_server.observability.watch import WATCH
 from app_server.storage import records as kinds
 from app_server.storage.base import Lease, LeaseHeld, Record, Storage, StorageError, ThreadPage, ThreadQuery, ThreadRow
 from app_server.threads.fork import forked_records, settings_of
@@ -303,6 +304,7 @@ class ThreadManager:
 
     def _keep(self, live: LiveThread) -> None:
         self._live[live.thread_id] = live
+        WATCH.lease("taken")
         live.on_lost = lambda: self._let_go(live)
 
     def _let_go(self, live: LiveThread) -> None:
@@ -311,6 +313,7 @@ class ThreadManager:
         Its turn, if one runs, ends by itself: nothing that it appends is kept."""
         if self._live.get(live.thread_id) is live:
             del self._live[live.thread_id]
+            WATCH.lease("lost")
             log.warning("thread_taken_over", thread_id=live.thread_id)
             if self.elsewhere is not None:
                 live.mute()

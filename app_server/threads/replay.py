@@ -284,7 +284,7 @@ def _kept(item: Mapping[str, Any], now_ms: int, found: Rescued, handle: str) -> 
         **item,
         "completedAtMs": now_ms,
         "status": "completed",
-        "savedPath": str(found.path),
+        **({"savedPath": str(found.path)} if found.path is not None else {}),
         "mimeType": ref.mime,
         "bytes": ref.size_bytes,
         "width": ref.width,

@@ -25,7 +25,7 @@ from app_server.errors import ConfigurationError
 from app_server.transport.address import CONTROL_SOCKET, ListenAddress
 from app_server.transport.base import MAX_FRAME_BYTES
 from app_server.transport.http import HttpRoutes, ListenPolicy
-from app_server.transport.websocket import CLOSE_TIMEOUT_S, OnConnection, accept
+from app_server.transport.websocket import CLOSE_TIMEOUT_S, Farewell, OnConnection, accept
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import Server, ServerConnection
@@ -55,6 +55,7 @@ async def serve_unix(
     allowed_origins: frozenset[str] = frozenset(),
     max_frame_bytes: int = MAX_FRAME_BYTES,
     close_timeout_s: float = CLOSE_TIMEOUT_S,
+    farewell: Farewell = lambda: None,
 ) -> AsyncIterator[ListenAddress]:
     """Listen on a unix socket while the block runs (see `accept`); at its end the socket is removed.
 
@@ -71,7 +72,12 @@ async def serve_unix(
             routes=routes, ready=ready, allowed_origins=allowed_origins, signed_routes=signed_routes or {}
         )
         async with accept(
-            open_server, on_connection, policy, max_frame_bytes=max_frame_bytes, close_timeout_s=close_timeout_s
+            open_server,
+            on_connection,
+            policy,
+            max_frame_bytes=max_frame_bytes,
+            close_timeout_s=close_timeout_s,
+            farewell=farewell,
         ):
             yield ListenAddress(scheme="unix", path=path)
     finally:

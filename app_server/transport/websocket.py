@@ -50,6 +50,7 @@ RESTART: Final = (1012, "service restart")
 """What clients are told by a server that has drained: come back, another one may be there already."""
 _TRACE: Final = ("traceparent", "tracestate")
 
+Farewell = Callable[[], tuple[int, str] | None]
 OnConnection = Callable[[MessageStream], Awaitable[None]]
 
 
@@ -169,6 +170,13 @@ class _Reception:
                 await stream.aclose()
                 del self._live[stream]
 
+    async def close_all(self, farewell: tuple[int, str]) -> None:
+        """Close every connection with this code and reason; bounded by the close timeout."""
+        async with anyio.create_task_group() as tasks:
+            for stream in tuple(self._live):
+                stream.farewell = farewell
+                tasks.start_soon(stream.aclose)
+
     def cut(self) -> None:
         """Cancel every callback and drop its connection."""
         for stream, scope in tuple(self._live.items()):
@@ -185,11 +193,13 @@ async def accept(
     max_frame_bytes: int = MAX_FRAME_BYTES,
     open_timeout_s: float = OPEN_TIMEOUT_S,
     close_timeout_s: float = CLOSE_TIMEOUT_S,
+    farewell: Farewell = lambda: None,
 ) -> AsyncIterator[Server]:
     """Take connections while the block runs. `open_server` is the library's `serve` or `unix_serve` with its place.
 
     on_connection: runs once per websocket; when it returns, the websocket is closed. When the block ends, every stream
         ends with StreamClosed and the callbacks have `close_timeout_s` to finish before they are cancelled.
+    farewell: asked then for what peers are told; None: that the server goes away (1001).
     """
     from app_server.transport.websocket_connection import BoundedConnection
 
@@ -206,6 +216,9 @@ async def accept(
     try:
         yield server
     finally:
+        if (said := farewell()) is not None:
+            with anyio.CancelScope(shield=True):
+                await reception.close_all(said)
         server.close()
         with anyio.move_on_after(close_timeout_s, shield=True):
             await server.wait_closed()
@@ -228,6 +241,7 @@ async def serve_websocket(
     max_frame_bytes: int = MAX_FRAME_BYTES,
     open_timeout_s: float = OPEN_TIMEOUT_S,
     close_timeout_s: float = CLOSE_TIMEOUT_S,
+    farewell: Farewell = lambda: None,
 ) -> AsyncIterator[ListenAddress]:
     """Listen on a host and a port while the block runs (see `accept`), and yield the bound address.
 
@@ -257,6 +271,7 @@ async def serve_websocket(
         max_frame_bytes=max_frame_bytes,
         open_timeout_s=open_timeout_s,
         close_timeout_s=close_timeout_s,
+        farewell=farewell,
     ) as server:
         yield ListenAddress(scheme="ws", host=host, port=server.sockets[0].getsockname()[1])
 

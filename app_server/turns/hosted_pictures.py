@@ -69,8 +69,8 @@ async def finish(
     )
     kept = {key: value for key, value in item.items() if key not in ("result", "background", "model", "partial_images")}
     history: list[Mapping[str, Any]] = [{**kept, "status": "completed", "picture": ref.to_json(), "handle": handle}]
-    if path is not None:
-        history.append(message("developer", f"The picture {handle} was saved at {path}; the user has already seen it."))
+    where = f"was saved at {path}" if path is not None else "is kept without a file, so use that name for it"
+    history.append(message("developer", f"The picture {handle} {where}; the user has already seen it."))
     await emitter.completed(done, picture=ref, history=history)
 
 
@@ -92,4 +92,4 @@ async def _save(
     except OSError as error:  # never a lost picture: without its file it is kept as a blob
         log.warning("picture_not_saved", item_id=item_id, cause=error.strerror)
         return await pictures.keep(checked, thread_id=thread_id), None
-    return saved.ref, str(saved.path)
+    return saved.ref, None if saved.path is None else str(saved.path)

@@ -35,7 +35,7 @@ _SHOWN: Final = (
 
 @frozen
 class Made:
-    """A picture that was made, checked and stored; `path` is None when it could not be saved as a file."""
+    """A picture that was made, checked and stored; `path` is None where it has no file, only its handle."""
 
     source: ResultPicture
     picture: CheckedPicture
@@ -177,11 +177,12 @@ def _facts(made: Made) -> dict[str, Any]:
 def hint(made: Sequence[Made]) -> str:
     """What the model should know of names and files; for one picture at most 1024 bytes, shortened where needed."""
     if len(made) > 1:
-        names = "\n".join(f"{one.handle}: {one.path or 'shown, but not saved as a file'}" for one in made)
-        return f"{len(made)} pictures, by handle and file:\n{names}\n{_CARE}\n{_SHOWN}"
+        names = "\n".join(f"{one.handle}: {one.path or 'kept without a file'}" for one in made)
+        care = f"{_CARE}\n" if any(one.path for one in made) else ""
+        return f"{len(made)} pictures, by handle and file:\n{names}\n{care}{_SHOWN}"
     one, name = made[0], f"This picture is {made[0].handle}"
     if one.path is None:
-        return f"{name}; it was not saved as a file.\n{_SHOWN}"
+        return f"{name}; it is kept without a file, so use that name for it.\n{_SHOWN}"
     folder = f"{name}. Pictures of this conversation are saved in {one.path.parent}; this one is"
     texts = (
         f"{folder} {one.path}\n{_CARE}\n{_SHOWN}",

@@ -13,7 +13,10 @@ from tests.architecture.source import Module, module_from, read_modules
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "jsonrpcserver": ("app_server/rpc/engine.py",),
     "oslash": ("app_server/rpc/engine.py",),  # the result type that jsonrpcserver hands out
+    "opentelemetry": ("app_server/observability/otel.py",),
     "sqlite3": ("app_server/storage/local/",),
+    "asyncpg": ("app_server/storage/postgres/",),
+    "obstore": ("app_server/storage/s3.py",),
     "httpx": (
         "app_server/net.py",
         "app_server/net_answers.py",

@@ -21,7 +21,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("pictures", "tools", "rpc"),
     ("turns",),
     ("threads",),
-    ("methods", "extension_host"),
+    ("methods", "moving", "extension_host", "replicas"),
     ("bootstrap", "wiring", "commands", "cli", "first_answer", "__main__"),
 )
 LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}
@@ -42,6 +42,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
 IMPLEMENTATIONS: dict[str, str] = {
     "app_server.storage.local": "app_server.storage.base",
     "app_server.storage.memory": "app_server.storage.base",
+    "app_server.storage.postgres": "app_server.storage.base",
     "app_server.providers.responses_api": "app_server.providers.base",
     "app_server.providers.offline": "app_server.providers.base",
 }

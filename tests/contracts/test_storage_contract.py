@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,6 +38,9 @@ from app_server.storage.base import (
 )
 from app_server.storage.local import open_local_storage
 from app_server.storage.memory import MemoryStorageWorld
+from app_server.storage.postgres.database import PostgresDatabase
+from app_server.storage.postgres.source import PostgresSource
+from tests.support.postgres import ask, cluster
 
 pytestmark = pytest.mark.anyio
 
@@ -56,7 +60,20 @@ class World(Protocol):
 
     def process(self) -> Storage: ...
 
-    def kill(self, owner: str) -> None: ...
+    async def kill(self, owner: str) -> None: ...
+
+
+class MemoryWorld:
+    """Dictionaries."""
+
+    def __init__(self, home: Path) -> None:
+        self._world = MemoryStorageWorld(home=home, clock=FixedClock())
+
+    def process(self) -> Storage:
+        return self._world.process()
+
+    async def kill(self, owner: str) -> None:
+        self._world.kill(owner)
 
 
 class LocalWorld:
@@ -68,13 +85,47 @@ class LocalWorld:
     def process(self) -> Storage:
         return open_local_storage(self._home, clock=FixedClock())
 
-    def kill(self, owner: str) -> None:
+    async def kill(self, owner: str) -> None:
         (self._home / "locks" / f"{owner}.lock").unlink()
 
 
-WORLDS: dict[str, Callable[[Path], World]] = {
-    "memory": lambda home: MemoryStorageWorld(home=home, clock=FixedClock()),
-    "local": LocalWorld,
+class PostgresWorld:
+    """A database for the log; its pictures are files of this machine. A process is killed by letting its leases run out."""
+
+    def __init__(self, url: str, home: Path) -> None:
+        self._url = url
+        self._pictures = MemoryStorageWorld(home=home)
+
+    def process(self) -> Storage:
+        pictures = self._pictures.process().blobs
+        source = PostgresSource(PostgresDatabase(self._url), lambda tenant: pictures, clock=FixedClock())
+        return Storage(log=source.log, blobs=pictures, leases=source.leases)
+
+    async def kill(self, owner: str) -> None:
+        await ask(self._url, "UPDATE leases SET expires = '-infinity' WHERE owner = $1", owner)
+
+
+@asynccontextmanager
+async def memory(home: Path) -> AsyncIterator[World]:
+    yield MemoryWorld(home)
+
+
+@asynccontextmanager
+async def local(home: Path) -> AsyncIterator[World]:
+    yield LocalWorld(home)
+
+
+@asynccontextmanager
+async def postgres(home: Path) -> AsyncIterator[World]:
+    url = await cluster().new_database()
+    yield PostgresWorld(url, home)
+    await cluster().drop(url)
+
+
+WORLDS: dict[str, Callable[[Path], AbstractAsyncContextManager[World]]] = {
+    "memory": memory,
+    "local": local,
+    "postgres": postgres,
 }
 
 
@@ -89,8 +140,8 @@ class Stage:
         self._processes.append(self._world.process())
         return self._processes[-1]
 
-    def kill(self, owner: str) -> None:
-        self._world.kill(owner)
+    async def kill(self, owner: str) -> None:
+        await self._world.kill(owner)
 
     async def aclose(self) -> None:
         for process in self._processes:
@@ -104,9 +155,10 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=WORLDS)
 async def stage(request: pytest.FixtureRequest, home: Path) -> AsyncIterator[Stage]:
-    stage = Stage(WORLDS[request.param](home))
-    yield stage
-    await stage.aclose()
+    async with WORLDS[request.param](home) as world:
+        stage = Stage(world)
+        yield stage
+        await stage.aclose()
 
 
 @pytest.fixture
@@ -264,8 +316,8 @@ async def test_a_cancelled_append_is_either_stored_whole_or_not_at_all(storage: 
 async def test_any_sequence_of_appends_reads_back_as_it_was_written(
     world_name: str, tmp_path_factory: pytest.TempPathFactory, appends: list[tuple[int, list[int]]]
 ) -> None:
-    stage = Stage(WORLDS[world_name](tmp_path_factory.mktemp("home")))
-    try:
+    async with WORLDS[world_name](tmp_path_factory.mktemp("home")) as world:
+        stage = Stage(world)
         storage = stage.process()
         leases = [await new_thread(storage) for _ in range(3)]
         model: list[list[int]] = [[], [], []]
@@ -277,7 +329,6 @@ async def test_any_sequence_of_appends_reads_back_as_it_was_written(
             middle = len(numbers) // 2
             assert await storage.log.read(lease.thread_id) == stored(*numbers)
             assert await storage.log.read(lease.thread_id, after_seq=middle) == stored(*numbers)[middle:]
-    finally:
         await stage.aclose()
 
 
@@ -324,7 +375,7 @@ async def test_releasing_a_lost_lease_does_nothing(stage: Stage) -> None:
 async def test_a_dead_owners_lease_is_taken_over_and_what_it_still_sends_is_refused(stage: Stage) -> None:
     first, second = stage.process(), stage.process()
     old = await new_thread(first, facts(1))
-    stage.kill(old.owner)
+    await stage.kill(old.owner)
     new = await second.leases.acquire(old.thread_id)
     assert new.epoch == old.epoch + 1
     with pytest.raises(LeaseLost, match=f"^Thread {old.thread_id} was taken over"):

@@ -13,7 +13,7 @@ from app_server.config.keys import KEYS, KeySpec
 from app_server.config.known_elsewhere import PROVIDER, TOP_LEVEL
 from app_server.config.layers import load_config
 from app_server.config.merge import leaves, value_at
-from app_server.config.schema import Config, ImageGenerationConfig, ProviderConfig, ServerConfig
+from app_server.config.schema import Config, ImageGenerationConfig, ProviderConfig, ServerConfig, StorageConfig
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 SAMPLE_PROVIDER = "gateway"
@@ -74,10 +74,11 @@ def dataclass_defaults() -> dict[str, Any]:
     for table, instance in (
         ("image_generation.", ImageGenerationConfig()),
         ("server.", ServerConfig()),
+        ("storage.", StorageConfig()),
         ("model_providers.*.", ProviderConfig(id="x")),
     ):
         defaults |= {table + field.name: getattr(instance, field.name) for field in dataclasses.fields(instance)}
-    for structure in ("raw", "model_providers", "image_generation", "server", "model_providers.*.id"):
+    for structure in ("raw", "model_providers", "image_generation", "server", "storage", "model_providers.*.id"):
         del defaults[structure]
     return defaults
 

@@ -232,7 +232,7 @@ def test_a_turn_without_a_picture_fails_the_demo() -> None:
         ),
         (
             {"status": "completed", "result": "AAAA"},
-            "The picture was made but could not be saved; the warning above says why.",
+            "The picture was made but has no file: the storage keeps none, or the warning above says why.",
         ),
         (
             {"status": "cancelled", "result": "", "failure": None},

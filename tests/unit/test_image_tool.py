@@ -168,7 +168,7 @@ def test_a_long_path_shortens_the_hint_and_the_handle_always_stays() -> None:
     assert len(short.encode()) <= MAX_HINT_BYTES
     too_long = told(Path("/" + "ä" * 500) / "a.png")
     assert too_long.startswith("This picture is img_1; its path is too long to be told here.")
-    assert told(None).startswith("This picture is img_1; it was not saved as a file.")
+    assert told(None).startswith("This picture is img_1; it is kept without a file, so use that name for it.")
 
 
 def test_the_face_for_hooks_stays_small_however_long_the_paths(tmp_path: Path) -> None:

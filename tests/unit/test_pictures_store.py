@@ -111,7 +111,7 @@ class RefusingBlobs(MemoryBlobStore):
     async def adopt(self, path: str, ref: PictureRef, *, owner: str, ours: bool = False) -> PictureRef:
         raise StorageError("the disk is full")
 
-    async def put(self, data: bytes, ref: PictureRef, *, owner: str) -> PictureRef:
+    async def put(self, data: bytes, ref: PictureRef, *, owner: str, name: str | None = None) -> PictureRef:
         raise StorageError("the disk is full")
 
 

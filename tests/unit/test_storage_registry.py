@@ -51,10 +51,10 @@ async def test_the_memory_url_opens_a_storage_that_has_no_database(tmp_path: Pat
     ("url", "sentence"),
     [
         (
-            "postgres://user:secret@host/db",
-            "The storage URL has the scheme postgres:, which is not known; use one of file:, memory:.",
+            "mysql://user:secret@host/db",
+            "The storage URL has the scheme mysql:, which is not known; use one of file:, memory:, postgres:, postgresql:.",
         ),
-        ("somewhere", "The storage URL has no scheme; use one of file:, memory:."),
+        ("somewhere", "The storage URL has no scheme; use one of file:, memory:, postgres:, postgresql:."),
         ("memory:x", "The storage URL memory: takes nothing after the colon; write memory: alone."),
         (
             "file://host/x",

@@ -43,6 +43,8 @@ class FakeAudience:
 
     def forget_thread(self, thread_id: str) -> None: ...
 
+    def settle(self, thread_id: str) -> None: ...
+
 
 class CountingLog:
     """The log in memory, which counts the appends that it takes, and refuses them while `full`."""

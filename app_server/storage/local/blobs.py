@@ -1,4 +1,7 @@
-"""Pictures as files: attachments under `<home>/blobs/`, adopted files where they are; rows say which thread owns which.
+"""Pictures as files: adopted ones where they are, others under `<home>/blobs/`; rows say which thread owns which.
+
+    blobs/ab/abcd….png              put as it is: an attachment
+    blobs/named/<name>/abcd….png    put for an item of this name
 
 Two rules keep a file from going while somebody gets it: files are renamed into place and removed inside write
 transactions, which exclude each other across processes; and a release first lets go of the rows, then removes the
@@ -39,13 +42,16 @@ T = TypeVar("T")
 class FileBlobStore:
     """`BlobStore` over files, with its rows in the database of the home."""
 
+    keeps_files = True
+
     def __init__(self, database: LocalDatabase) -> None:
         self._database = database
         self._home = database.home
         self._limiter = anyio.CapacityLimiter(_MAX_FILE_THREADS)
 
-    async def put(self, data: bytes, ref: PictureRef, *, owner: str) -> PictureRef:
-        path = self._home / "blobs" / ref.sha256[:2] / f"{ref.sha256}{_SUFFIXES.get(ref.mime, '')}"
+    async def put(self, data: bytes, ref: PictureRef, *, owner: str, name: str | None = None) -> PictureRef:
+        folder = f"blobs/{ref.sha256[:2]}" if name is None else _folder_named(name)
+        path = self._home / folder / f"{ref.sha256}{_SUFFIXES.get(ref.mime, '')}"
         temporary = path.with_name(f".{uuid7()}.tmp")
 
         def job(connection: sqlite3.Connection) -> None:
@@ -62,6 +68,18 @@ class FileBlobStore:
             finally:
                 await self._in_thread(_finish_file, temporary)
         return ref
+
+    async def named(self, owner: str, name: str) -> PictureRef | None:
+        folder = f"{_folder_named(name)}/"
+        statement = "SELECT path FROM blob_owners WHERE owner = ? AND substr(path, 1, ?) = ?"
+        found = await self._database.read(
+            lambda connection: connection.execute(statement, (owner, len(folder), folder)).fetchall()
+        )
+        paths = [self._home / path for (path,) in found]
+        return await self.ref((await self._in_thread(_newest, paths)).stem) if paths else None
+
+    async def url(self, sha256: str, life_s: int) -> str | None:
+        return None
 
     async def adopt(self, path: str, ref: PictureRef, *, owner: str, ours: bool = False) -> PictureRef:
         file = _absolute(path)
@@ -146,7 +164,9 @@ class FileBlobStore:
         return PictureRef(sha256=sha256, mime=mime, size_bytes=size_bytes, width=width, height=height)
 
     async def adopted_bytes(self) -> int:
-        statement = "SELECT coalesce(sum(size_bytes), 0) FROM blobs WHERE path NOT LIKE 'blobs/%'"
+        statement = (
+            "SELECT coalesce(sum(size_bytes), 0) FROM blobs WHERE path NOT LIKE 'blobs/%' OR path LIKE 'blobs/named/%'"
+        )
         total: int = await self._database.read(lambda connection: connection.execute(statement).fetchone()[0])
         return total
 
@@ -185,6 +205,16 @@ class FileBlobStore:
                     path.unlink()
                     removed.append(str(path))
         return tuple(removed)
+
+
+def _folder_named(name: str) -> str:
+    from app_server.storage.blob_names import name_part  # where files are blobs, hardly anything is put by name
+
+    return f"blobs/named/{name_part(name)}"
+
+
+def _newest(paths: list[Path]) -> Path:
+    return max(paths, key=lambda path: path.stat().st_mtime_ns if path.is_file() else 0)
 
 
 def _absolute(path: str) -> Path:

@@ -1,4 +1,4 @@
-"""Appends of many threads as one statement, which is one commit and one round trip. Pure: what is asked and what it says.
+"""Appends of many threads as one statement, one commit and one round trip. Pure: what is asked and what it says.
 
     wanted   each lease that appends, and how many records
     fenced   the rows of `leases` that still have that owner and epoch: last_seq goes up, which numbers the records
@@ -52,6 +52,12 @@ class _Group:
         self.row: tuple[Any, ...] | None = None
         self.pictures: dict[int, tuple[tuple[Any, ...], tuple[str | None, str | None]]] = {}
         self.removed: list[tuple[str | None, str | None]] = []
+
+    @property
+    def wanted(self) -> tuple[str, str, str, int, int]:
+        """What its row in the table `wanted` says."""
+        lease = self.lease
+        return lease.tenant, lease.thread_id, lease.owner, lease.epoch, len(self.records)
 
     def add(self, append: Append) -> int:
         """Take them in; returns how many records the group has up to their end."""
@@ -121,7 +127,7 @@ class AppendStep:
         rows = [(group.number, *group.row) for group in groups if group.row is not None]
         changes = any(group.pictures or group.removed for group in groups)
         values = [
-            *_columns(((g.lease.tenant, g.lease.thread_id, g.lease.owner, g.lease.epoch, len(g.records)) for g in groups), 5),
+            *_columns((g.wanted for g in groups), 5),
             *_columns(((g.number, at, *record) for g in groups for at, record in enumerate(g.records, 1)), 5),
             ttl_s,
         ]  # fmt: skip
@@ -204,8 +210,8 @@ def append_statement(rows: bool, pictures: bool, alone: bool) -> str:
     tables = [gate, *tables, _said(lines), _done(last_seqs, replica, session, number)]
     return (
         f"WITH {', '.join(tables)} SELECT done.outcome FROM done LEFT JOIN ("
-        f"SELECT pg_notify('{CHANNEL}', {first} || part || E'\\n' || lines)::text FROM (SELECT * FROM said ORDER BY part) "
-        "AS ordered) AS told ON true"
+        f"SELECT pg_notify('{CHANNEL}', {first} || part || E'\\n' || lines)::text "
+        "FROM (SELECT * FROM said ORDER BY part) AS ordered) AS told ON true"
     )
 
 

@@ -1,4 +1,4 @@
-"""The other replicas as one tenant sees them, over the rows and the hints that all share. Called through `Cluster` only."""
+"""The other replicas as one tenant sees them, over the rows and the hints that all share. Called through `Cluster`."""
 
 from __future__ import annotations
 

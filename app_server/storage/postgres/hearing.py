@@ -1,6 +1,6 @@
 """The one connection on which this process hears hints, and who wants them. It never looks at rows.
 
-Whenever hearing begins, the first time or after a loss, everybody is told `again`: what was told meanwhile is not known.
+Whenever hearing begins, the first time or after a loss, everybody is told `again`: what was told meanwhile is unknown.
 A connection that dies in silence is noticed by a heartbeat. Called by `cluster` and `source`.
 """
 

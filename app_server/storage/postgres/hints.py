@@ -12,14 +12,16 @@ Called by the writer's side (`appends`, `rounds`) and by `hearing`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, get_args
 
 import orjson
 
-from app_server.storage.cluster import Hint
+from app_server.storage.cluster import Hint, HintKind
 from app_server.values import frozen
 
 CHANNEL: Final = "app_server"
+_KINDS: Final = frozenset(get_args(HintKind))
+"""A newer replica may know more."""
 MAX_HINT_BYTES: Final = 7000
 """NOTIFY takes 7,999 bytes; the head needs some."""
 
@@ -75,7 +77,7 @@ class Heard:
 
 
 def read_payload(payload: str, *, ours: str) -> Iterator[Heard]:
-    """The hints of a payload, unless `ours` is who sent it. What somebody else wrote into the channel is passed over."""
+    """The hints of a payload, unless `ours` is who sent it. What else is in the channel is passed over."""
     first, *lines = payload.split("\n")
     if first.partition(" ")[0] == ours:
         return
@@ -84,7 +86,7 @@ def read_payload(payload: str, *, ours: str) -> Iterator[Heard]:
             match orjson.loads(line):
                 case [str(tenant), str(thread_id), int(seq)]:
                     yield Heard(tenant=tenant, hint=Hint(kind="records", thread_id=thread_id, seq=seq))
-                case [str() | None as told, str(thread_id), int(seq), str(kind), str(key), dict(data)]:
+                case [str() | None as told, str(thread_id), int(seq), kind, str(key), dict(data)] if kind in _KINDS:
                     yield Heard(tenant=told, hint=Hint(kind=kind, thread_id=thread_id, seq=seq, key=key, data=data))
         except orjson.JSONDecodeError:
             continue

@@ -7,7 +7,7 @@
 | somebody whose time is up | ours, with the next epoch, which fences off whatever that replica still sends |
 | somebody else | LeaseHeld |
 
-The fence itself is part of each append (`appends`). Called through the `LeaseManager` protocol, by `log` and by `source`.
+The fence itself is part of each append (`appends`). Called through the `LeaseManager` protocol, by `log` and `source`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The numbered migrations that bring a PostgreSQL schema up, and which of them a database has seen. Called by `database`.
+"""The numbered migrations that bring a schema up, and which of them a database has seen. Called by `database`.
 
 The table `schema_versions` has a row for each migration that ran; all missing ones run in one transaction, under an
 advisory lock, so replicas that start together take turns. A migration is a file `migrations/NNNN_what.sql`; a file that

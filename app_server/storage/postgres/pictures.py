@@ -1,4 +1,4 @@
-"""SQL of the picture index: what records add to it and take away, and how it is asked. Pure. Called by `log`, `appends`.
+"""SQL of the picture index: what records add to it and take away, and how it is asked. Pure. For `log` and `appends`.
 
 A page walks `pictures_by_time`, or the thread's own rows, from its cursor.
 """

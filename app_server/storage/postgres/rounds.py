@@ -112,7 +112,7 @@ def results(items: Sequence[AppendJob | Job | str], steps: Sequence[Step], answe
 async def perform(
     connection: asyncpg.Connection, steps: Sequence[Step], who: Identity, ttl_s: float
 ) -> list[Any] | None:
-    """Do the round and commit it; returns an answer for each step, or None when the session is over and nothing was done."""
+    """Do the round and commit it; returns an answer for each step. None when the session is over: nothing was done."""
     if len(steps) == 1 and isinstance(steps[0], AppendStep):
         return await _perform_alone(connection, steps[0], who, ttl_s)
     await connection.execute("BEGIN")
@@ -169,6 +169,6 @@ def outcome_unknown(lease: Lease | None, failure: StorageError) -> StorageError:
     if lease is None:
         return failure
     return LeaseLost(
-        f"Whether thread {lease.thread_id} was written is not known, since the connection to its storage was lost; load "
-        "the thread again to go on."
+        f"Whether thread {lease.thread_id} was written is not known, since the connection to its storage was lost; "
+        "load the thread again to go on."
     )

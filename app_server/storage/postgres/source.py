@@ -38,6 +38,10 @@ _SECRET: Final = """
 INSERT INTO secrets (tenant, name, secret) VALUES ($1, $2, $3)
 ON CONFLICT (tenant, name) DO UPDATE SET secret = secrets.secret RETURNING secret
 """
+_ABANDONED: Final = """
+SELECT DISTINCT tenant FROM leases
+WHERE owner <> $1 AND expires <= clock_timestamp() AND last_seq IS NOT NULL LIMIT 100
+"""
 _FORGET_WRITER: Final = "DELETE FROM writers WHERE replica = $1"
 _SWEEP_WRITERS: Final = "DELETE FROM writers WHERE seen_at < clock_timestamp() - interval '1 day'"
 """Of replicas that died; one that lives and was silent for so long makes its row again."""
@@ -106,6 +110,10 @@ class PostgresSource:
             tasks.start_soon(self._renew)
             tasks.start_soon(self._sweep)
 
+    async def abandoned(self) -> list[str]:
+        rows = await self._database.run(lambda connection: connection.fetch(_ABANDONED, self.replica), repeatable=True)
+        return [tenant for (tenant,) in rows]
+
     def drain(self) -> None:
         self.leases.drain()
 
@@ -151,9 +159,8 @@ class PostgresSource:
             await anyio.sleep(_SWEEP_PAUSE_S)
 
     async def _secret(self, tenant: str, name: str) -> bytes:
-        known = self._secrets.get((tenant, name))
-        if known is None:
+        if (tenant, name) not in self._secrets:
             values = (tenant, name, secrets.token_bytes(SECRET_BYTES))
-            known = await self._database.run(lambda connection: connection.fetchval(_SECRET, *values), repeatable=True)
-            self._secrets[tenant, name] = known
-        return known
+            kept = await self._database.run(lambda connection: connection.fetchval(_SECRET, *values), repeatable=True)
+            self._secrets[tenant, name] = kept
+        return self._secrets[tenant, name]

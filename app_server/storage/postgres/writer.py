@@ -3,9 +3,9 @@
     job, hint, job, job  →  one round: a transaction  →  every caller wakes
 
 What comes while a round is on its way joins the next one. A round that the database refuses is tried again job by job,
-so one that cannot be stored fails alone. A round whose commit was cut off is settled before anybody is told: the writer's
-own row names the last round that was committed and what came of it, and a new session shuts the old connection out.
-Works in a task of its own while there is something to do. Called by `log`, `letters` and `cluster`.
+so one that cannot be stored fails alone. A round whose commit was cut off is settled before anybody is told: the
+writer's own row names the last round that was committed and what came of it, and a new session shuts the old connection
+out. Works in a task of its own while there is something to do. Called by `log`, `letters` and `cluster`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from app_server.storage.rules import storage_closed
 log = get_logger("storage")
 
 HINTS_PAUSE_S: Final = 0.01
-"""Hints that come with no record wait so long for more: each commit that tells something waits for all others that do."""
+"""Hints that come with no record wait so long for more: commits that tell something wait for each other."""
 RECONNECT_S: Final = 5.0
 """So long a round waits for a database that does not take connections."""
 SETTLE_S: Final = 30.0
@@ -246,7 +246,7 @@ class PostgresWriter:
         return answers
 
     async def _open_session(self) -> bytes | None:
-        """Connect, and shut out whatever an older connection of ours still does; the outcome of this round, if it is done.
+        """Connect, and shut out whatever an older connection of ours still does; the outcome of this round, if done.
 
         Its row is locked by a round until that is committed or undone, so the answer is final.
         """
