@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser with all subcommands."""
     import argparse
 
-    from app_server.commands import demo_options, doctor_options, exec_options, import_options
+    from app_server.commands import demo_options, doctor_options, exec_options, import_options, migrate_options
 
     common = argparse.ArgumentParser(add_help=False)
     _add_common(common, default=argparse.SUPPRESS)
@@ -73,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     exec_options.add_parser(commands, common)
     doctor_options.add_parser(commands, common)
     import_options.add_parser(commands, common)
+    migrate_options.add_parser(commands, common)
     return parser
 
 
@@ -126,7 +127,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = build_parser()
     first, rest = _known_command_first(arguments)
     parsed, unknown = parser.parse_known_args([*first, *rest])
-    if unknown and parsed.command in ("demo", "exec", "doctor", "import"):
+    if unknown and parsed.command in ("demo", "exec", "doctor", "import", "migrate"):
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if slips := [word for word in unknown if word.startswith("--ws-")]:
         parser.error(f"unrecognized arguments: {' '.join(word.partition('=')[0] for word in slips)}")
@@ -149,6 +150,7 @@ _COMMANDS = frozenset(
         "exec",
         "doctor",
         "import",
+        "migrate",
         "generate-json-schema",
         "generate-ts",
     }
@@ -191,6 +193,10 @@ def run(parsed: argparse.Namespace, opening: Opening | None = None) -> int:
             from app_server.commands import doctor
 
             return doctor.run(parsed)
+        case "migrate":
+            from app_server.commands import migrate
+
+            return migrate.run(parsed)
         case "import":
             from app_server.commands import import_threads
 

@@ -34,6 +34,7 @@ from app_server.commands.doctor_checks import (
     look_at_permissions,
     problem,
 )
+from app_server.commands.doctor_shared import judge_shared
 from app_server.config.home import locate_home
 from app_server.config.layers import LoadedConfig, load_config
 from app_server.errors import AppServerError, first_cause
@@ -43,6 +44,8 @@ from app_server.storage.inspection import (
     inspect_blobs,
     inspect_database,
     inspect_leases,
+    inspect_shared,
+    is_shared,
     repair,
     report_json,
     temporary_files,
@@ -90,12 +93,24 @@ def examine(home: Path, parsed: argparse.Namespace) -> list[Check]:
         home_check,
         look_at_permissions(home),
         judge_config(failure, config.warnings if config is not None else ()),
-        *_storage_checks(home, config, deep=parsed.deep),
+        *_checks_of_storage(home, config, deep=parsed.deep),
         *(anyio.run(_server_checks, home, parsed) if config is not None and home_check.state is State.OK else ()),
     ]
 
 
-def _storage_checks(home: Path, config: LoadedConfig | None, *, deep: bool) -> Iterator[Check]:
+def _checks_of_storage(home: Path, config: LoadedConfig | None, *, deep: bool) -> Iterator[Check]:
+    """The storage that the settings name: the home's own, or one that replicas share."""
+    storage = None if config is None else config.config.storage
+    if storage is None or storage.url is None or not is_shared(storage.url):
+        yield from _local_checks(home, config, deep=deep)
+        return
+    try:
+        yield from judge_shared(anyio.run(inspect_shared, storage.url, storage.blobs, home))
+    except AppServerError as error:
+        yield problem("database", error.message, "The server says the same at its start.")
+
+
+def _local_checks(home: Path, config: LoadedConfig | None, *, deep: bool) -> Iterator[Check]:
     chosen = config.config.image_generation.save_dir if config is not None else None
     try:
         leases = inspect_leases(home)

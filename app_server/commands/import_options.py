@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 _EPILOG = """\
-The source is only read. Threads keep their ids, so the command may be stopped and run again as often as you like: what is
-there already is compared and not written twice, and what came since is appended. At the end everything is read from the
-target and compared by its sha256.
+The source is only read. Threads keep their ids, so the command may be stopped and run again as often as you like: what
+is there already is compared and not written twice, and what came since is appended. At the end everything is read from
+the target and compared by its sha256.
 
 exit status: 0 all of it is in the target, 1 something is missing (each thing is named), 2 the import was refused or
 failed on its way: do what the message says, and run it again
@@ -33,17 +33,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], co
     source.add_argument(
         "--codex", metavar="HOME", type=Path, dest="codex_home", help="a home of codex (~/.codex): its rollouts"
     )
-    parser.add_argument(
-        "--to", metavar="URL", help="the storage to bring them into (default: storage.url, else the home)"
-    )
-    parser.add_argument(
-        "--blobs", metavar="URL", help="where its pictures go, beside PostgreSQL (default: storage.blobs)"
-    )
-    parser.add_argument(
-        "--tenant", metavar="NAME", help="the tenant who shall have them (default: the one without a name)"
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="only read the source and count; the target is not opened"
-    )
+    parser.add_argument("--to", metavar="URL", help="the storage to bring them into (default: that of the settings)")
+    parser.add_argument("--blobs", metavar="URL", help="where its pictures go, beside PostgreSQL")
+    parser.add_argument("--tenant", metavar="NAME", help="whose they shall be, where the server has tenants")
+    parser.add_argument("--dry-run", action="store_true", help="only read the source and count; open no target")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the text")
     parser.set_defaults(command="import")

@@ -115,7 +115,7 @@ def drain_s(app: App, *, listening: bool) -> int:
     config = app.config.config
     if config.server.drain_s is not None:
         return config.server.drain_s
-    shared = config.storage.url is not None and not config.storage.url.startswith("file:")
+    shared = (config.storage.url or "").lower().startswith(("postgres:", "postgresql:"))
     return SHARED_DRAIN_S if shared and listening else 0
 
 
@@ -173,7 +173,8 @@ async def _listen(app: App, options: ListenerOptions, sockets: Sockets) -> None:
             if bound.path is not None:
                 sockets.append((bound.path, bound.path.lstat()))
             if bound.scheme == "ws" and app.http_base is None:
-                app.http_base = f"http://{bound.authority}"
+                public_url = app.config.config.server.public_url
+                app.http_base = public_url.rstrip("/") if public_url else f"http://{bound.authority}"
             sys.stderr.write(f"app-server: {listen_banner(bound)}\n")
             sys.stderr.flush()
         await anyio.sleep_forever()

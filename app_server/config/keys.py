@@ -236,7 +236,13 @@ _SERVER = (
         key="server.drain_s",
         kind=Kind.COUNT,
         example=30,
-        doc="Seconds that turns may go on after the first signal; unset: 30 at a listener with storage.url, else 0.",
+        doc="Seconds that turns may go on after a signal; unset: 30 at a listener with a shared storage, else 0.",
+    ),
+    KeySpec(
+        key="server.public_url",
+        kind=Kind.URL,
+        example="https://agents.example.com",
+        doc="Address of the listener as clients reach it, for addresses of pictures; unset: the one it listens on.",
     ),
     KeySpec(
         key="server.metrics_open",

@@ -81,6 +81,7 @@ class ServerConfig:
     inline_images: Literal["live", "always", "never"] = "live"
     inline_images_max_mb: int = 100
     drain_s: int | None = None
+    public_url: str | None = None
     metrics_open: bool = False
     otlp_endpoint: str | None = None
 

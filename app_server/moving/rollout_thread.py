@@ -72,7 +72,7 @@ class RolloutThread:
         self._words: list[Mapping[str, Any]] = []
         """The user's messages so far, for a compaction that does not bring its own history."""
         self._open_calls: dict[str, Item] = {}
-        self._in_review = False
+        self._in_review = self._is_implicit = False
         self._pending: list[Mapping[str, Any]] = []
         self._calls: dict[str, Json] = {}
         self._shown: set[str] = set()
@@ -103,8 +103,7 @@ class RolloutThread:
 
     def finish(self) -> None:
         """No more lines: a turn that is open was cut off with its server."""
-        if self._turn is not None:
-            self._end_turn("interrupted", {})
+        self._cut_off()
         self._flush()
         settings = self._first_settings or to_json(self.settings)
         if not settings["model"]:
@@ -199,7 +198,7 @@ class RolloutThread:
             self._in_review = kind == "entered_review_mode"
         elif self._in_review and kind in ("user_message", "agent_message"):
             return
-        if kind == "user_message" and self._turn is None:
+        if kind == "user_message" and (self._turn is None or self._is_implicit):
             self._implicit_turn()
         if isinstance(turn_id := event.get("turn_id"), str) and turn_id not in self._inner and self._turn is None:
             self._start_turn(turn_id, self._at_ms)
@@ -267,12 +266,12 @@ class RolloutThread:
         """A turn that nothing announced: the user's words, which were sent just before, belong to it."""
         last = self._pending.pop() if self._pending and self._pending[-1].get("role") == "user" else None
         self._start_turn(self._made_id(), self._at_ms)
+        self._is_implicit = True
         if last is not None:
             self._pending.append(last)
 
     def _start_turn(self, turn_id: str, started_ms: int) -> None:
-        if self._turn is not None:
-            self._end_turn("interrupted", {})
+        self._cut_off()
         self._flush()
         if self._first_settings is None:
             self._first_settings = to_json(self.settings)
@@ -291,6 +290,11 @@ class RolloutThread:
         error = event.get("error") or (self._error if status == "completed" else None)
         self._error = error if isinstance(error, Mapping) else None
         self._end_turn("failed" if self._error is not None else status, event)
+
+    def _cut_off(self) -> None:
+        """End a turn whose end nothing tells: it was interrupted, unless no turn of the file tells its end."""
+        if self._turn is not None:
+            self._end_turn("completed" if self._is_implicit else "interrupted", {})
 
     def _end_turn(self, status: str, event: Json) -> None:
         self._show(None)
@@ -311,12 +315,11 @@ class RolloutThread:
             "answered": status == "completed",
         }
         self._add(kinds.TURN_COMPLETED, data)
-        self._turn, self._error = None, None
+        self._turn, self._error, self._is_implicit = None, None, False
         self._calls.clear()
 
     def _roll_back(self, count: Any) -> None:
-        if self._turn is not None:
-            self._end_turn("interrupted", {})
+        self._cut_off()
         if type(count) is int and count > 0 and self.turns:
             first = self.turns[-min(count, len(self.turns))]
             del self.turns[self.turns.index(first) :]

@@ -10,13 +10,11 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from app_server.clock import Clock, SystemClock
@@ -33,17 +31,14 @@ from app_server.storage.base import (
     ThreadRow,
 )
 from app_server.storage.cluster import Hint, Letter
+from app_server.storage.memory_blobs import MemoryBlobStore
 from app_server.storage.picture_index import picture_matches, picture_row, removed_item
 from app_server.storage.rules import (
-    blob_altered,
-    blob_missing,
-    check_bytes,
     check_row,
     decode_json,
     draining,
     encode_json,
     encode_record,
-    has_sha256,
     lease_held,
     lease_lost,
     search_matches,
@@ -58,8 +53,6 @@ if TYPE_CHECKING:
 
 _Key = tuple[str, str]
 """tenant, thread id"""
-_NAMED = "\0"
-"""No path begins so."""
 
 _SORT_VALUES = {
     "created_at": attrgetter("created_at_ms", "thread_id"),
@@ -87,12 +80,12 @@ class MemoryStorageWorld:
     """What several wirings share. Files are removed only below `home`; `keeps_files` False: no file is a blob."""
 
     def __init__(self, *, home: Path | None = None, clock: Clock | None = None, keeps_files: bool = True) -> None:
-        self.home, self.keeps_files = home and _absolute(home), keeps_files
+        self.home, self.keeps_files = home and Path(os.path.abspath(home)), keeps_files
         self.clock = clock or SystemClock()
         self.threads: dict[_Key, _Thread] = {}
         self.leases: dict[_Key, _Held] = {}
         self.blobs: dict[tuple[str, str | None], bytes] = {}
-        """By sha256 and path; bytes that were put have no path, or `_NAMED` and the name of an item."""
+        """By sha256 and path; bytes that were put have no path, or `NAMED` and the name of an item."""
         self.refs: dict[str, PictureRef] = {}
         self.our_files: dict[str, int] = {}
         """Adopted files that this server made, with their size."""
@@ -240,108 +233,6 @@ class MemoryLeaseManager:
             held.owner = None
 
 
-class MemoryBlobStore:
-    """`BlobStore` in a dictionary; only adopted pictures have a file."""
-
-    def __init__(self, process: MemoryProcess) -> None:
-        self._process = process
-
-    @property
-    def keeps_files(self) -> bool:
-        return self._process.keeps_files
-
-    async def put(self, data: bytes, ref: PictureRef, *, owner: str, name: str | None = None) -> PictureRef:
-        world = await self._process.world()
-        check_bytes(data, ref)
-        blob = ref.sha256, None if name is None else _NAMED + name
-        world.blobs.pop(blob, None)  # the newest stands last
-        world.blobs[blob] = data
-        world.refs[ref.sha256] = ref
-        world.blob_owners[owner].add(blob)
-        return ref
-
-    async def named(self, owner: str, name: str) -> PictureRef | None:
-        world = await self._process.world()
-        found = (blob for blob in reversed(world.blobs) if blob in world.blob_owners[owner])
-        return next((world.refs[sha256] for sha256, path in found if path == _NAMED + name), None)
-
-    async def url(self, sha256: str, life_s: int) -> str | None:
-        return None
-
-    async def adopt(self, path: str, ref: PictureRef, *, owner: str, ours: bool = False) -> PictureRef:
-        file = str(_absolute(path))
-        data = await _read_file(file, ref.sha256)
-        world = await self._process.world()
-        if not world.keeps_files:
-            return await self.put(data, ref, owner=owner, name=Path(file).stem)
-        world.blobs[ref.sha256, file] = data
-        world.refs[ref.sha256] = ref
-        if ours:
-            world.our_files[file] = ref.size_bytes
-        world.blob_owners[owner].add((ref.sha256, file))
-        return ref
-
-    async def read(self, sha256: str) -> bytes:
-        world = await self._process.world()
-        for (known, path), data in world.blobs.items():
-            if known == sha256 and (path is None or path.startswith(_NAMED)):
-                return data
-        failure: Exception = blob_missing(sha256)
-        for path in _paths(world, sha256):
-            with suppress(FileNotFoundError):
-                data = await anyio.Path(path).read_bytes()
-                if has_sha256(data, sha256):
-                    return data
-                failure = blob_altered(sha256, path)
-        raise failure
-
-    async def path(self, sha256: str) -> str | None:
-        world = await self._process.world()
-        for path in _paths(world, sha256):
-            if await anyio.Path(path).is_file():
-                return path
-        return None
-
-    async def share(self, owner: str, new_owner: str) -> None:
-        world = await self._process.world()
-        world.blob_owners[new_owner] |= world.blob_owners[owner]
-
-    async def release(self, owner: str) -> tuple[str, ...]:
-        world = await self._process.world()
-        return await _remove_unowned(world, world.blob_owners.pop(owner, set()))
-
-    async def release_picture(self, owner: str, sha256: str, path: str | None = None) -> tuple[str, ...]:
-        world = await self._process.world()
-        owned = {blob for blob in world.blob_owners[owner] if blob[0] == sha256}
-        named = {_NAMED + path, str(_absolute(path))} if path is not None else set()
-        chosen = {blob for blob in owned if blob[1] in named} or owned
-        world.blob_owners[owner] -= chosen
-        return await _remove_unowned(world, chosen)
-
-    async def ref(self, sha256: str) -> PictureRef | None:
-        world = await self._process.world()
-        return world.refs[sha256] if any(known == sha256 for known, _ in world.blobs) else None
-
-    async def adopted_bytes(self) -> int:
-        world = await self._process.world()
-        return sum(len(data) for (_, path), data in world.blobs.items() if path is not None)
-
-
-async def _remove_unowned(world: MemoryStorageWorld, owned: set[tuple[str, str | None]]) -> tuple[str, ...]:
-    unowned = owned.difference(*world.blob_owners.values())
-    for blob in unowned:
-        world.blobs.pop(blob, None)
-    used = {path for _, path in world.blobs}
-    removed: list[str] = []
-    for path in sorted({path for _, path in unowned if path is not None and not path.startswith(_NAMED)} - used):
-        with suppress(OSError):  # gone already
-            in_home = world.home is not None and Path(path).is_relative_to(world.home)
-            if in_home or (await anyio.Path(path).stat()).st_size == world.our_files.get(path):
-                await anyio.Path(path).unlink()
-                removed.append(path)
-    return tuple(removed)
-
-
 def _require_lease(world: MemoryStorageWorld, lease: Lease) -> None:
     if world.leases.get((lease.tenant, lease.thread_id)) != _Held(lease.owner, lease.epoch):
         raise lease_lost(lease)
@@ -391,22 +282,3 @@ def _matches(query: ThreadQuery, row: ThreadRow) -> bool:
         and (query.sources is None or row.source in query.sources)
         and (query.search is None or search_matches(row.preview, row.name, query.search))
     )
-
-
-def _paths(world: MemoryStorageWorld, sha256: str) -> list[str]:
-    found = (path for known, path in world.blobs if known == sha256 and path is not None)
-    return sorted(path for path in found if not path.startswith(_NAMED))
-
-
-def _absolute(path: str | Path) -> Path:
-    return Path(os.path.abspath(path))
-
-
-async def _read_file(path: str, sha256: str) -> bytes:
-    try:
-        data = await anyio.Path(path).read_bytes()
-    except FileNotFoundError:
-        raise blob_missing(sha256) from None
-    if not has_sha256(data, sha256):
-        raise blob_altered(sha256, path)
-    return data

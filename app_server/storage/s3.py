@@ -73,8 +73,8 @@ def open_blobs(database: PostgresDatabase, blobs_url: str | None, home: Path) ->
     return lambda tenant: ObjectBlobStore(objects, PostgresBlobRows(database, locks, tenant), tenant)
 
 
-def open_objects(blobs_url: str | None, home: Path) -> ObstoreObjects:
-    """The objects that the URL names. Raises as `open_blobs`."""
+def open_objects(blobs_url: str | None, home: Path, *, bound_s: float = BOUND_S) -> ObstoreObjects:
+    """The objects that the URL names; `bound_s` is for one operation. Raises as `open_blobs`."""
     try:
         import obstore  # slow to load, and an extra
     except ModuleNotFoundError as error:
@@ -84,12 +84,12 @@ def open_objects(blobs_url: str | None, home: Path) -> ObstoreObjects:
         ) from error
     del obstore
     if blobs_url is None:
-        return _folder_objects(home / FOLDER)
+        return _folder_objects(home / FOLDER, bound_s)
     scheme = blobs_url.partition(":")[0].lower()
     if scheme == "file":
-        return _folder_objects(_folder(blobs_url))
+        return _folder_objects(_folder(blobs_url), bound_s)
     if scheme == "s3":
-        return _bucket_objects(read_bucket(blobs_url))
+        return _bucket_objects(read_bucket(blobs_url), bound_s)
     raise ConfigurationError("storage.blobs names no store that is known; write s3://bucket/prefix or file:///folder.")
 
 
@@ -139,17 +139,17 @@ def _folder(url: str) -> Path:
     return Path(url2pathname(parts.path))
 
 
-def _folder_objects(folder: Path) -> ObstoreObjects:
+def _folder_objects(folder: Path, bound_s: float) -> ObstoreObjects:
     def open_store() -> LocalStore:
         from obstore.store import LocalStore
 
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return LocalStore(folder)
 
-    return ObstoreObjects(f"The folder {folder}", open_store, folder=folder)
+    return ObstoreObjects(f"The folder {folder}", open_store, bound_s, folder=folder)
 
 
-def _bucket_objects(bucket: Bucket) -> ObstoreObjects:
+def _bucket_objects(bucket: Bucket, bound_s: float) -> ObstoreObjects:
     def open_at(endpoint: str | None) -> S3Store:
         from obstore.store import S3Store
 
@@ -163,10 +163,10 @@ def _bucket_objects(bucket: Bucket) -> ObstoreObjects:
             config=cast("Any", config),  # obstore's table of names lacks one of them
             client_options={
                 "allow_http": plain,
-                "timeout": timedelta(seconds=BOUND_S),
+                "timeout": timedelta(seconds=bound_s),
                 "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
             },
-            retry_config={"max_retries": MAX_RETRIES, "retry_timeout": timedelta(seconds=BOUND_S)},
+            retry_config={"max_retries": MAX_RETRIES, "retry_timeout": timedelta(seconds=bound_s)},
         )
 
     title = f"The bucket {bucket.name}" + (f" at {bucket.endpoint}" if bucket.endpoint else "")
@@ -174,6 +174,7 @@ def _bucket_objects(bucket: Bucket) -> ObstoreObjects:
     return ObstoreObjects(
         title,
         lambda: open_at(bucket.endpoint),
+        bound_s,
         open_signer=(lambda: open_at(bucket.public_endpoint or bucket.endpoint)) if signs else None,
         prefix=bucket.prefix,
     )
@@ -186,12 +187,13 @@ class ObstoreObjects:
         self,
         title: str,
         open_store: Callable[[], Store],
+        bound_s: float,
         *,
         open_signer: Callable[[], S3Store] | None = None,
         folder: Path | None = None,
         prefix: str = "",
     ) -> None:
-        self.title = title
+        self.title, self._bound_s = title, bound_s
         self._open_store, self._open_signer, self._folder = open_store, open_signer, folder
         self._prefix = f"{prefix}/" if prefix else ""
         self._store: Store | None = None
@@ -237,14 +239,18 @@ class ObstoreObjects:
             await self._do(lambda store: obstore.delete_async(store, key), may_be_absent=True)
 
     async def url(self, key: str, life_s: int) -> str | None:
-        if self._open_signer is None:
+        if (open_signer := self._open_signer) is None:
             return None
         import obstore
 
-        if self._signer is None:
-            self._signer = await anyio.to_thread.run_sync(self._open_signer)
-        signer, life = self._signer, timedelta(seconds=min(max(life_s, 1), LONGEST_ADDRESS_S))
-        return await self._do(lambda _: obstore.sign_async(signer, "GET", key, life))
+        life = timedelta(seconds=min(max(life_s, 1), LONGEST_ADDRESS_S))
+
+        async def sign(_: Store) -> str:
+            if self._signer is None:
+                self._signer = await anyio.to_thread.run_sync(open_signer)
+            return await obstore.sign_async(self._signer, "GET", key, life)
+
+        return await self._do(sign)
 
     async def probe(self) -> None:
         """Write, look for, read and remove a small object: whether all rights are there. Raises StorageError."""
@@ -260,7 +266,7 @@ class ObstoreObjects:
         from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
         try:
-            with anyio.fail_after(BOUND_S):
+            with anyio.fail_after(self._bound_s):
                 if self._store is None:
                     self._store = await anyio.to_thread.run_sync(self._open_store)
                 return await work(self._store)
@@ -271,7 +277,7 @@ class ObstoreObjects:
         except (PermissionDeniedError, UnauthenticatedError, PermissionError):
             cause = "refuses this server; check its credentials, and its rights to read, list, write and remove there"
         except TimeoutError:
-            cause = f"did not answer within {BOUND_S:g} s; check the store and the network, and try again"
+            cause = f"did not answer within {self._bound_s:g} s; check the store and the network, and try again"
         except (BaseError, OSError, ValueError, NotImplementedError):
             cause = "cannot be reached, or refused the operation; check that it works, and storage.blobs"
         raise StorageError(f"{self.title} {cause}.")

@@ -40,6 +40,7 @@ from app_server.storage.local import open_local_storage
 from app_server.storage.memory import MemoryStorageWorld
 from app_server.storage.postgres.database import PostgresDatabase
 from app_server.storage.postgres.source import PostgresSource
+from app_server.storage.rules import search_matches
 from tests.support.postgres import ask, cluster
 
 pytestmark = pytest.mark.anyio
@@ -90,7 +91,7 @@ class LocalWorld:
 
 
 class PostgresWorld:
-    """A database for the log; its pictures are files of this machine. A process is killed by letting its leases run out."""
+    """A database for the log, files of this machine for pictures. A killed process has leases that have run out."""
 
     def __init__(self, url: str, home: Path) -> None:
         self._url = url
@@ -520,6 +521,45 @@ async def test_filters_choose_threads(storage: Storage, query: ThreadQuery, foun
     for row in FILTERED.values():
         await new_thread(storage, row=row)
     assert await storage.log.page(query) == ThreadPage(rows=tuple(FILTERED[name] for name in found), has_more=False)
+
+
+TEXTS = (
+    "Straße",
+    "STRASSE",
+    "İstanbul",
+    "i̇stanbul",
+    "ΣΊΣΥΦΟΣ",
+    "σίσυφος",
+    "ﬁsh",
+    "Fish",
+    "\x00\x01",
+    "\x010",
+    "",
+    "a%_\\b",
+)
+"""Where upper and lower case are no pair, and what a database may take for something else."""
+
+
+@pytest.mark.parametrize("search", [*TEXTS, "ss", "σ", "I", "\x00", "0", "\\", "e\u0301", "\ud800"])
+async def test_a_search_finds_what_the_rule_says_in_any_alphabet(storage: Storage, search: str) -> None:
+    rows = [
+        a_row(uuid7(), at_ms=number, preview=text, name=TEXTS[-number] if number % 2 else None)
+        for number, text in enumerate(TEXTS)
+    ]
+    for row in rows:
+        await new_thread(storage, row=row)
+    found = await storage.log.page(ThreadQuery(search=search, descending=False))
+    assert found.rows == tuple(row for row in rows if search_matches(row.preview, row.name, search))
+
+
+async def test_a_row_keeps_every_character(storage: Storage) -> None:
+    odd = "\x00 \x01 \x010 \x011 ✓ \U0001f98a \r\n"
+    row = a_row(uuid7(), name=odd, preview=odd, cwd=odd, source=odd, model=odd, model_provider=odd, meta={odd: odd})
+    lease = await new_thread(storage, [drawn("\x00", 1, prompt=odd, savedPath=odd, handle=odd, model=odd)], row=row)
+    assert await storage.log.row(lease.thread_id) == row
+    assert (await storage.log.page(ThreadQuery(cwds=(odd,), sources=(odd,), providers=(odd,)))).rows == (row,)
+    (picture,) = await storage.log.pictures(PictureQuery(item_id="\x00"))
+    assert (picture.prompt, picture.path, picture.handle, picture.model) == (odd, odd, odd, odd)
 
 
 async def test_a_deleted_thread_leaves_nothing_and_its_lease_ends(storage: Storage) -> None:

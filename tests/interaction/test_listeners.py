@@ -109,7 +109,7 @@ async def unix_client(path: Path, name: str) -> AsyncIterator[RpcClient[Websocke
 
 async def test_a_child_serves_a_websocket_with_a_token_and_a_unix_socket_side_by_side(folder: Path) -> None:
     tokens = folder / "tokens"
-    tokens.write_text(f"ann {TOKEN}\n", encoding="utf-8")
+    tokens.write_text(f"{TOKEN}\n", encoding="utf-8")
     login = ["--ws-auth", "capability-token", "--ws-token-file", str(tokens)]
     listen = ["--listen", "ws://127.0.0.1:0", "--listen", "unix://"]
     async with child(folder, *listen, *login, listeners=2, env={"APP_SERVER_LOG": "debug"}) as server:
@@ -186,7 +186,7 @@ async def test_a_listener_that_is_not_meant_so_is_refused_before_it_listens(
 
 
 async def test_a_revoked_token_ends_its_connections_alone_and_their_turns_go_on(tmp_path: Path) -> None:
-    tokens = "ann one\nbob two\n"
+    tokens = "ann one\nann two\n"  # two logins of one tenant
     gate = ListenerGate(lambda: read_token_file(tokens, "f"), SystemClock())
     pause = Gate()
     async with (
@@ -202,7 +202,7 @@ async def test_a_revoked_token_ends_its_connections_alone_and_their_turns_go_on(
             thread_id = await start_thread(ann)
             turn_id = await start_turn(ann, thread_id)
             await bob.request("thread/resume", {"threadId": thread_id})
-            tokens = "bob two\n"
+            tokens = "ann two\n"
             await gate.refresh()
             await ann.closed.wait()
         with pytest.raises(InvalidStatus) as refused:

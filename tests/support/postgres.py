@@ -40,7 +40,7 @@ _SETTINGS: Mapping[str, str] = {
 
 
 class Cluster:
-    """A running server. `stop` and `start` make it go away and come back with all it has."""
+    """A running server."""
 
     def __init__(self, binaries: Path, folder: Path) -> None:
         self._binaries = binaries
@@ -53,22 +53,18 @@ class Cluster:
             shutil.chown(folder, self._user)
         self._run("initdb", "-D", str(self._data), "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
         self._has_template = False
-        self.start()
+        self._start()
 
     def url(self, database: str, **options: str) -> str:
         """Of a database in it, with a password that it does not ask for."""
         query = "&".join(f"{name}={value}" for name, value in options.items())
         return f"postgresql://tester:sesame@127.0.0.1:{self.port}/{database}{'?' if query else ''}{query}"
 
-    def start(self) -> None:
+    def _start(self) -> None:
         options = " ".join([f"-c {name}={value}" for name, value in _SETTINGS.items()])
         options += f" -p {self.port} -k {self._folder}"
         log = str(self._folder / "log")
         self._run("pg_ctl", "-D", str(self._data), "-w", "-t", str(START_TIMEOUT_S), "-l", log, "-o", options, "start")
-
-    def stop(self) -> None:
-        """At once: every connection is cut, as when the machine fails."""
-        self._run("pg_ctl", "-D", str(self._data), "-w", "-t", str(START_TIMEOUT_S), "-m", "immediate", "stop")
 
     def end(self) -> None:
         """Stop for good and remove the folder."""
@@ -88,10 +84,10 @@ class Cluster:
         await self._ask(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
         return self.url(name)
 
-    async def empty_database(self) -> str:
+    async def empty_database(self, options: str = "") -> str:
         """A database in which nothing was made; returns its URL."""
         name = f"empty_{next(self._numbers)}"
-        await self._ask(f"CREATE DATABASE {name}")
+        await self._ask(f"CREATE DATABASE {name} {options}")
         return self.url(name)
 
     async def drop(self, url: str) -> None:

@@ -13,7 +13,8 @@ from app_server.pictures import files
 from app_server.pictures.check import PictureLimits
 from app_server.pictures.store import PictureStore, data_url
 from app_server.storage.base import StorageError
-from app_server.storage.memory import MemoryBlobStore, MemoryStorageWorld
+from app_server.storage.memory import MemoryStorageWorld
+from app_server.storage.memory_blobs import MemoryBlobStore
 from tests.support.pictures import data_url as expected_url
 from tests.support.pictures import jpeg, png
 

@@ -16,7 +16,7 @@ import asyncpg
 from app_server.storage.base import StorageError
 from app_server.storage.postgres.address import read_address
 from app_server.storage.postgres.failures import FAILURES, is_lost, storage_error
-from app_server.storage.postgres.migrating import migrate
+from app_server.storage.postgres.migrating import SchemaVersions, migrate, versions
 from app_server.storage.rules import storage_closed
 
 T = TypeVar("T")
@@ -86,6 +86,14 @@ class PostgresDatabase:
         """The error to raise for what asyncpg raised."""
         return storage_closed() if self._closed else storage_error(self.place, error)
 
+    async def versions(self) -> SchemaVersions:
+        """Where the schema stands; nothing is changed. Raises StorageError."""
+        return await self._about_schema(versions)
+
+    async def upgrade(self) -> SchemaVersions:
+        """Bring the schema up, as the first use does; returns where it stood before. Raises StorageError."""
+        return await self._about_schema(migrate)
+
     async def aclose(self) -> None:
         """Close the pool; idempotent. Connections of their own are not closed."""
         self._closed = True
@@ -103,16 +111,24 @@ class PostgresDatabase:
             return self._pool
         async with self._opening:
             if self._pool is None:
+                await self.upgrade()
                 try:
-                    connection = await self._connect("migration")
-                    try:
-                        await migrate(connection, self.place)
-                    finally:
-                        await connection.close(timeout=_CLOSE_TIMEOUT_S)
                     self._pool = await self._make_pool()
                 except FAILURES as error:
                     raise self.failure(error) from error
             return self._pool
+
+    async def _about_schema(
+        self, ask: Callable[[asyncpg.Connection, str], Awaitable[SchemaVersions]]
+    ) -> SchemaVersions:
+        try:
+            connection = await self._connect("migration")
+            try:
+                return await ask(connection, self.place)
+            finally:
+                await connection.close(timeout=_CLOSE_TIMEOUT_S)
+        except FAILURES as error:
+            raise self.failure(error) from error
 
     async def _connect(self, purpose: str) -> asyncpg.Connection:
         return await asyncpg.connect(

@@ -72,10 +72,19 @@ class _Waiting:
 class PostgresWriter:
     """Group commit over one connection, opened with the first round."""
 
-    def __init__(self, database: PostgresDatabase, replica: str, *, lease_ttl_s: float) -> None:
+    def __init__(
+        self,
+        database: PostgresDatabase,
+        replica: str,
+        *,
+        lease_ttl_s: float,
+        reconnect_s: float = RECONNECT_S,
+        settle_s: float = SETTLE_S,
+    ) -> None:
         self._database = database
         self._replica = replica
         self._ttl_s = lease_ttl_s
+        self._reconnect_s, self._settle_s = reconnect_s, settle_s
         self._queue: list[_Waiting] = []
         self._hints = 0
         self._more = asyncio.Event()
@@ -228,7 +237,7 @@ class PostgresWriter:
             except StorageError as error:
                 failure = error
             waited_s = asyncio.get_running_loop().time() - started_s
-            if not patient or waited_s > (SETTLE_S if self._in_doubt else RECONNECT_S):
+            if not patient or waited_s > (self._settle_s if self._in_doubt else self._reconnect_s):
                 raise failure
             await asyncio.sleep(pause_s)
         raise AssertionError("pauses have no end")
