@@ -7,7 +7,8 @@
     │   ├── InvalidRequest    -32600    wrong shape, unknown id, wrong state (the reference's code for nearly all)
     │   ├── NotSupported      -32601    a known method that this server does not do
     │   ├── InternalError     -32603    the server or its disk failed; no detail of the inside is told
-    │   └── Overloaded        -32001    too many requests in flight; try again
+    │   ├── Overloaded        -32001    too many requests in flight; try again
+    │   └── TenantLimit       -32001    a tenant has all that the host gives it; says when there is more
     ├── ToolFailure                     a tool could not do it; the text is for the model
     ├── UpstreamError                   the provider failed (providers/base.py)
     └── StorageError                    the log or a blob cannot be read or written (storage/base.py)
@@ -83,6 +84,17 @@ class Overloaded(RpcError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, data_code="overloaded", data={"server_overloaded": True})
+
+
+class TenantLimit(RpcError):
+    """A tenant has as much of something as the host allows. `data.retryAfterMs` null: time alone changes nothing."""
+
+    wire_code = -32001
+
+    def __init__(self, message: str, *, what: str, limit: int, used: int, retry_after_ms: int | None) -> None:
+        told = {"what": what, "limit": limit, "used": used, "retryAfterMs": retry_after_ms}
+        super().__init__(message, data_code="tenantLimit", data=told)
+        self.retry_after_ms = retry_after_ms
 
 
 class ToolFailure(AppServerError):

@@ -14,6 +14,8 @@ from app_server.config.schema import (
     ProviderConfig,
     ServerConfig,
     StorageConfig,
+    TenantLimitsConfig,
+    TenantsConfig,
     TomlTable,
 )
 
@@ -23,6 +25,8 @@ _PROVIDER_KEYS = {spec.path[2]: spec for spec in KEYS if spec.path[0] == "model_
 _IMAGE_KEYS = {spec.path[1]: spec for spec in KEYS if spec.path[0] == "image_generation"}
 _SERVER_KEYS = {spec.path[1] for spec in KEYS if spec.path[0] == "server"}
 _STORAGE_KEYS = {spec.path[1] for spec in KEYS if spec.path[0] == "storage"}
+_TENANT_KEYS = {spec.path[1] for spec in KEYS if spec.path[0] == "tenants" and len(spec.path) == 2}
+_NO_TENANTS = TenantsConfig()
 _TOP_KEYS = {spec.key: spec for spec in KEYS if len(spec.path) == 1}
 
 
@@ -50,6 +54,7 @@ def build_config(values: TomlTable) -> Config:
         storage=StorageConfig(
             **{key: value for key, value in values.get("storage", {}).items() if key in _STORAGE_KEYS}
         ),
+        tenants=_tenants(values.get("tenants", {})),
         raw=MappingProxyType(dict(values)),
     )
 
@@ -61,6 +66,17 @@ def without_address(config: Config) -> tuple[str, ...]:
         for provider in config.model_providers.values()
         if provider.base_url is None and not provider.requires_openai_auth
     )
+
+
+def _tenants(table: Mapping[str, Any]) -> TenantsConfig:
+    if not table:
+        return _NO_TENANTS
+    of_all = {key: value for key, value in table.items() if key in _TENANT_KEYS}
+    limits = {
+        name: TenantLimitsConfig(**{key: value for key, value in {**of_all, **own}.items() if key in _TENANT_KEYS})
+        for name, own in table.get("limits", {}).items()
+    }
+    return TenantsConfig(**of_all, limits=MappingProxyType(limits))
 
 
 def _provider(name: str, table: Mapping[str, Any]) -> ProviderConfig:

@@ -273,6 +273,69 @@ _STORAGE = (
     ),
 )
 
+_TENANTS = (
+    KeySpec(
+        key="tenants.max_threads",
+        kind=Kind.COUNT,
+        default=0,
+        doc="Threads that a tenant may have stored or open, archived ones included; 0: no limit.",
+    ),
+    KeySpec(
+        key="tenants.max_running_turns",
+        kind=Kind.COUNT,
+        default=0,
+        doc="Turns of a tenant that may run at a time, over all replicas; 0: no limit.",
+    ),
+    KeySpec(
+        key="tenants.max_pictures_per_day",
+        kind=Kind.COUNT,
+        default=0,
+        doc="Pictures that a tenant may ask for within 24 hours; needs imagegenext; 0: no limit.",
+    ),
+    KeySpec(
+        key="tenants.max_picture_mb",
+        kind=Kind.COUNT,
+        default=0,
+        doc="MiB of a tenant's stored pictures from which on it gets and attaches no new one; 0: no limit.",
+    ),
+    KeySpec(
+        key="tenants.max_connections",
+        kind=Kind.COUNT,
+        default=0,
+        doc="Connections that a tenant may have open at a time, over all replicas; 0: no limit.",
+    ),
+    KeySpec(
+        key="tenants.limits.*.max_threads",
+        kind=Kind.COUNT,
+        example=500,
+        doc="Of this tenant alone: threads; unset: as for all.",
+    ),
+    KeySpec(
+        key="tenants.limits.*.max_running_turns",
+        kind=Kind.COUNT,
+        example=4,
+        doc="Of this tenant alone: turns at a time; unset: as for all.",
+    ),
+    KeySpec(
+        key="tenants.limits.*.max_pictures_per_day",
+        kind=Kind.COUNT,
+        example=100,
+        doc="Of this tenant alone: pictures within 24 hours; unset: as for all.",
+    ),
+    KeySpec(
+        key="tenants.limits.*.max_picture_mb",
+        kind=Kind.COUNT,
+        example=2048,
+        doc="Of this tenant alone: MiB of pictures; unset: as for all.",
+    ),
+    KeySpec(
+        key="tenants.limits.*.max_connections",
+        kind=Kind.COUNT,
+        example=8,
+        doc="Of this tenant alone: connections; unset: as for all.",
+    ),
+)
+
 _PROVIDERS = (
     KeySpec(
         key="model_providers.*.name",
@@ -394,4 +457,4 @@ _PROVIDERS = (
     ),
 )
 
-KEYS: tuple[KeySpec, ...] = (*_TOP, *_FEATURES, *_IMAGES, *_SERVER, *_STORAGE, *_PROVIDERS)
+KEYS: tuple[KeySpec, ...] = (*_TOP, *_FEATURES, *_IMAGES, *_SERVER, *_STORAGE, *_TENANTS, *_PROVIDERS)

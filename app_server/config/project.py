@@ -26,7 +26,7 @@ _NEVER = """
     forced_login_method image_generation.name_template image_generation.provider image_generation.quota_mb
     image_generation.retention_days image_generation.save_dir log_dir mcp_oauth_callback_port mcp_oauth_callback_url
     mcp_oauth_credentials_store model_provider model_providers notify openai_base_url oss_provider otel
-    preferred_auth_method profile profiles projects server sqlite_home storage
+    preferred_auth_method profile profiles projects server sqlite_home storage tenants
 """
 _IF_TRUSTED = """
     allow_login_shell approval_policy approvals_reviewer apps default_permissions hooks marketplaces mcp_servers

@@ -95,6 +95,25 @@ class StorageConfig:
 
 
 @frozen
+class TenantLimitsConfig:
+    """What one tenant may have; 0 is no limit."""
+
+    max_threads: int = 0
+    max_running_turns: int = 0
+    max_pictures_per_day: int = 0
+    max_picture_mb: int = 0
+    max_connections: int = 0
+
+
+@frozen
+class TenantsConfig(TenantLimitsConfig):
+    """The `[tenants]` table: the limits of every tenant, and those of some by name."""
+
+    limits: Mapping[str, TenantLimitsConfig] = field(default_factory=lambda: MappingProxyType({}))
+    """By the name that a login gives; each complete, with the limits of all where it says nothing else."""
+
+
+@frozen
 class Config:
     """All layers in one, checked."""
 
@@ -114,6 +133,7 @@ class Config:
     image_generation: ImageGenerationConfig = ImageGenerationConfig()
     server: ServerConfig = ServerConfig()
     storage: StorageConfig = StorageConfig()
+    tenants: TenantsConfig = TenantsConfig()
     raw: TomlTable = field(default_factory=lambda: NO_VALUES, repr=False)
 
 

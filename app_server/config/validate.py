@@ -15,6 +15,8 @@ from features.known_elsewhere import KNOWN_ELSEWHERE
 
 _SPECS: Mapping[tuple[str, ...], KeySpec] = {spec.path: spec for spec in KEYS}
 _TABLES: frozenset[tuple[str, ...]] = frozenset(path[:size] for path in _SPECS for size in range(1, len(path)))
+_NAMED = (("model_providers",), ("tenants", "limits"))
+"""Tables whose members have names that the user chooses."""
 _NAMES = {
     str: "a text",
     int: "a whole number",
@@ -47,6 +49,10 @@ def unknown_keys(values: TomlTable) -> Iterator[tuple[str, str | None]]:
             yield key, _nearest(key, ())
         elif key in ("image_generation", "server") and isinstance(value, Mapping):
             yield from _unknown_members(value, (key,), (key,), frozenset())
+        elif key == "tenants" and isinstance(value, Mapping):
+            yield from _unknown_members(value, (key,), (key,), frozenset({"limits"}))
+            for name, table in value.get("limits", {}).items():
+                yield from _unknown_members(table, (key, "limits", name), (key, "limits", "*"), frozenset())
         elif key == "model_providers" and isinstance(value, Mapping):
             for name, table in value.items():
                 if isinstance(table, Mapping) and name not in RESERVED_PROVIDERS:
@@ -72,7 +78,7 @@ def _nearest(key: str, pattern: tuple[str, ...]) -> str | None:
 def _faults_in(values: TomlTable, path: tuple[str, ...]) -> Iterator[Fault]:
     for key, value in values.items():
         here = (*path, key)
-        pattern = (here[0], "*", *here[2:]) if here[0] == "model_providers" and len(here) > 1 else here
+        pattern = _pattern(here)
         if pattern in _TABLES:
             if isinstance(value, Mapping):
                 yield from _faults_in(value, here)
@@ -82,6 +88,12 @@ def _faults_in(values: TomlTable, path: tuple[str, ...]) -> Iterator[Fault]:
             problem = _problem(spec, value)
             if problem is not None:
                 yield Fault(path=here, problem=f"{'.'.join(here)} {problem}.")
+
+
+def _pattern(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The path as the table of keys has it, with `*` for a name that the user chose."""
+    named = next((table for table in _NAMED if path[: len(table)] == table and len(path) > len(table)), None)
+    return path if named is None else (*named, "*", *path[len(named) + 1 :])
 
 
 def _spec(pattern: tuple[str, ...]) -> KeySpec | None:

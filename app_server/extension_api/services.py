@@ -25,6 +25,22 @@ class PictureRejected(Exception):
     """Bytes are not a picture that this server takes; the message is one sentence for the model and the client."""
 
 
+class PicturesUsedUp(PictureRejected):
+    """No new picture now: the host of the server limits them."""
+
+    def __init__(self, limit: TenantLimit) -> None:
+        super().__init__(limit.message)
+        self.limit = limit
+
+
+class PictureRoom(Protocol):
+    """Room for the pictures that are asked for."""
+
+    async def leave(self, unspent: int) -> None:
+        """The call is over: so many were not made and not paid for, and may be asked for again."""
+        ...
+
+
 @frozen
 class CheckedPicture:
     """Bytes that were looked at: the real type, the pixels, whether an alpha channel is really used."""
@@ -55,8 +71,10 @@ class Pictures(Protocol):
         """Type by magic number, dimensions, alpha, limits. Raises PictureRejected."""
         ...
 
-    async def require_room(self) -> None:
-        """Ask before a picture is paid for. Raises PictureRejected when the quota is used up, with what to do."""
+    async def require_room(self, count: int = 1) -> PictureRoom:
+        """Ask before pictures are paid for. Raises PictureRejected when the quota is used up, with what to do.
+
+        Raises PicturesUsedUp when the host allows no more now."""
         ...
 
     async def save_generated(
@@ -67,8 +85,10 @@ class Pictures(Protocol):
         `prompt` gives the words of a name that has some. A storage without files keeps it under `call_id`."""
         ...
 
-    async def keep(self, picture: CheckedPicture, *, thread_id: str) -> PictureRef:
-        """Store bytes that have no file of their own (an attachment, or a picture that could not be saved)."""
+    async def keep(self, picture: CheckedPicture, *, thread_id: str, paid: bool = False) -> PictureRef:
+        """Store bytes that have no file of their own: an attachment, or a picture that was paid for and not saved.
+
+        Raises OSError, and for an attachment PicturesUsedUp when the host allows no more bytes."""
         ...
 
     async def read(self, ref: PictureRef) -> bytes:
@@ -81,6 +101,10 @@ class Pictures(Protocol):
 
     async def thumbnail(self, data: bytes, *, max_bytes: int = 24 * 1024) -> str | None:
         """A small data URL of a picture, or None when the bytes are no picture."""
+        ...
+
+    async def read_stored(self, sha256: str) -> CheckedPicture:
+        """A picture that the store knows. Raises PictureRejected when it does not, or when the bytes are gone."""
         ...
 
     async def read_file(self, path: Path) -> CheckedPicture:

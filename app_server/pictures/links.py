@@ -1,9 +1,9 @@
 """Short-lived signed addresses of pictures, and the answer to `GET /images/<sha256>?expires=…&sig=…[&tenant=…]`.
 
-The signature is an HMAC over sha256, expiry and tenant with a secret of the home, or of the storage that replicas share:
-an address holds nothing secret but the right to one picture for a while, a restart does not end it, and it is good at
-every replica. It stands in for a login: an `<img>` has no headers. One secret signs for all tenants, so that an address
-can be refused (`refusal`) before anything of the tenant that it names is touched.
+The signature is an HMAC over sha256, expiry and tenant with a secret of the home, or of the storage that replicas
+share: an address holds nothing secret but the right to one picture for a while, a restart does not end it, and it is
+good at every replica. It stands in for a login: an `<img>` has no headers. One secret signs for all tenants, so that an
+address can be refused (`refusal`) before anything of the tenant that it names is touched.
 """
 
 from __future__ import annotations

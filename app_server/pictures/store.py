@@ -127,6 +127,16 @@ class PictureStore:
         """A file on this machine that holds the stored bytes, or None."""
         return await self._blobs.path(ref.sha256)
 
+    async def read_stored(self, sha256: str) -> CheckedPicture:
+        """A picture that the store knows. Raises PictureRejected when it does not, or when the bytes are gone."""
+        try:
+            ref = await self._blobs.ref(sha256)
+        except StorageError as error:
+            raise PictureRejected(f"the stored pictures cannot be read: {error.message}") from error
+        if ref is None:
+            raise PictureRejected("no stored picture has this sha256; send the picture itself as a data URL")
+        return await self.check(await self.read(ref))
+
     async def read_file(self, path: Path) -> CheckedPicture:
         """A picture file of the user, unscaled. Raises PictureRejected with the path and the cause."""
         return await self._in_thread(lambda: _read_file(path, self._limits))

@@ -20,6 +20,7 @@ import orjson
 
 from app_server.errors import AppServerError, RpcError, as_rpc_error
 from app_server.observability.logging import get_logger
+from app_server.observability.watch import WATCH
 from app_server.protocol.jsonrpc import Request, encode_error, encode_result
 from app_server.rpc.context import RequestContext
 from app_server.rpc.session import Session
@@ -131,6 +132,7 @@ class Commands:
         """The owner's answer; None when the request has to find its way anew."""
         body = {"method": request.method, "params": request.params, "session": _session(ctx.session)}
         letter_id = await self._cluster.post("command", thread_id, body)
+        WATCH.letter("posted")
         ctx.after_reply(lambda: self._following.replied(letter_id))
         try:
             answer = await self._answer(letter_id, thread_id)
@@ -183,6 +185,7 @@ class Commands:
             log.warning("commands_not_served", thread_id=thread_id, cause=error.message)
 
     async def _do(self, letter: Letter) -> None:
+        WATCH.letter("taken")
         if (replica := letter.body.get("follow")) is not None:
             await self._cluster.answer(letter.letter_id, self._joined(letter.thread_id, str(replica)))
             return
@@ -213,6 +216,7 @@ class Commands:
         frame, good = answer
         told = orjson.loads(frame)
         await self._cluster.answer(letter.letter_id, {key: told[key] for key in ("result", "error") if key in told})
+        WATCH.letter("answered")
         if good:
             for callback in ctx.callbacks:
                 callback()

@@ -13,6 +13,7 @@ import anyio
 
 from app_server.errors import AppServerError, InvalidRequest
 from app_server.observability.logging import get_logger
+from app_server.observability.watch import WATCH
 from app_server.storage.base import Draining, StorageError
 
 if TYPE_CHECKING:
@@ -50,4 +51,5 @@ async def look(cluster: Cluster, threads: ThreadManager) -> None:
         except AppServerError as error:
             log.error("takeover_failed", thread_id=thread_id, cause=error.message)
         else:
+            WATCH.lease("taken_over")
             log.info("thread_taken_over_from_the_dead", thread_id=thread_id)

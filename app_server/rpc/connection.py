@@ -13,7 +13,6 @@ Turns are not the connection's: they go on.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import anyio
@@ -259,15 +258,21 @@ class Connection(Generic[S]):
         named = request.params.get("threadId") if type(request.params) is dict else None
         token = REQUEST.set((self.session.connection_id, request.id, request.method, named))
         try:
-            with nullcontext() if ctx.seen is None else ctx.seen.during():
-                answer = core.dispatcher.begin(ctx, request)
-                if isinstance(answer, tuple):
-                    self._reply(ctx, answer, flushed=True)
-                else:
-                    self._in_flight += 1
-                    tasks.start_soon(self._finish, ctx, answer)
+            if ctx.seen is None:
+                self._answer(core, ctx, request, tasks)
+            else:
+                with ctx.seen.during():
+                    self._answer(core, ctx, request, tasks)
         finally:
             REQUEST.reset(token)
+
+    def _answer(self, core: Core[S], ctx: RequestContext[S], request: Request, tasks: TaskGroup) -> None:
+        answer = core.dispatcher.begin(ctx, request)
+        if isinstance(answer, tuple):
+            self._reply(ctx, answer, flushed=True)
+        else:
+            self._in_flight += 1
+            tasks.start_soon(self._finish, ctx, answer)
 
     def _refuse(self, request: Request, error: RpcError) -> None:
         self.send(encode_error(request.id, error.wire_code, error.message, error.data))

@@ -18,6 +18,7 @@ from app_server.values import field, frozen
 if TYPE_CHECKING:
     from app_server.extension_api.tools import PictureRef
     from app_server.storage.cluster import Cluster
+    from app_server.storage.places import Places
 
 LOCAL_TENANT = "local"
 """Of a server without logins, and of a visitor whose login names nobody."""
@@ -234,6 +235,10 @@ class LeaseManager(Protocol):
         """Give it back; releasing a lost lease does nothing."""
         ...
 
+    async def abandon(self, lease: Lease) -> None:
+        """Let go of a thread that another process shall take over at once, as if this one were dead."""
+        ...
+
 
 class BlobStore(Protocol):
     """Picture bytes by sha256, each with the threads that own it; a file goes with its last owner."""
@@ -316,6 +321,8 @@ class Storage:
     """The other replicas; None where this process has the storage for itself."""
     shared_secret: Callable[[str], Awaitable[bytes]] | None = None
     """32 random bytes by name, the same on every replica; None where the home keeps secrets."""
+    places: Callable[[], Places] | None = None
+    """Makes what counts for the limits of a tenant; asked only where there are any."""
 
     async def aclose(self) -> None:
         await self.log.aclose()

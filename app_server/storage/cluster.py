@@ -30,8 +30,7 @@ class Hint:
     | kind | says |
     |---|---|
     | records | the thread's log has grown to `seq` |
-    | passing | `data` is `{method, params}` for those who follow the thread: running text, and what has no record; `seq`
-                counts the passing hints of the thread |
+    | passing | `data` is `{method, params}` for who follows the thread: running text, and what has no record |
     | broadcast | `data` is `{method, params}` for every client of the tenant |
     | following | the replica `key` has clients that follow the thread: let them have what is passing |
     | letter | the letter `key`, of the kind in `data["kind"]`, waits for the thread |
@@ -69,7 +68,7 @@ class Cluster(Protocol):
         ...
 
     def listen(self, hear: Callable[[Hint], None]) -> None:
-        """Call `hear` with each hint of the tenant, on the event loop, while `StorageSource.run` runs. It must not wait."""
+        """`StorageSource.run` calls `hear` on the event loop with each hint of the tenant; it must not wait."""
         ...
 
     def tell(self, hint: Hint) -> None:

@@ -50,6 +50,7 @@ from app_server.storage.rules import (
 if TYPE_CHECKING:
     from app_server.extension_api.tools import PictureRef
     from app_server.storage.memory_cluster import MemoryReplica
+    from app_server.storage.memory_places import MemoryPlaces
 
 _Key = tuple[str, str]
 """tenant, thread id"""
@@ -91,6 +92,8 @@ class MemoryStorageWorld:
         """Adopted files that this server made, with their size."""
         self.blob_owners: defaultdict[str, set[tuple[str, str | None]]] = defaultdict(set)
         self.live_owners: set[str] = set()
+        self.places: dict[tuple[str, str, str], tuple[str, int]] = {}
+        """What tenants have taken: by tenant, kind and key, who took it and when."""
         self.letters: dict[str, dict[str, Letter]] = {}
         """By tenant and id."""
         self.listeners: list[tuple[str, str, Callable[[Hint], object]]] = []
@@ -108,7 +111,12 @@ class MemoryStorageWorld:
         return self._storage(MemoryProcess(self))
 
     def _storage(self, process: MemoryProcess) -> Storage:
-        return Storage(log=MemoryThreadLog(process), blobs=MemoryBlobStore(process), leases=MemoryLeaseManager(process))
+        return Storage(
+            log=MemoryThreadLog(process),
+            blobs=MemoryBlobStore(process),
+            leases=MemoryLeaseManager(process),
+            places=lambda: process.places(LOCAL_TENANT),
+        )
 
     def kill(self, owner: str) -> None:
         """That process is dead: its leases may be taken over, and what it still sends is fenced off from then on."""
@@ -138,6 +146,12 @@ class MemoryProcess:
         if self._closed:
             raise storage_closed()
         return self._world
+
+    def places(self, tenant: str) -> MemoryPlaces:
+        """What a tenant takes in this process."""
+        from app_server.storage.memory_places import MemoryPlaces
+
+        return MemoryPlaces(self, tenant)
 
     def close(self) -> None:
         self._closed = True
@@ -231,6 +245,12 @@ class MemoryLeaseManager:
         held = world.leases.get((lease.tenant, lease.thread_id))
         if held == _Held(lease.owner, lease.epoch):
             held.owner = None
+
+    async def abandon(self, lease: Lease) -> None:
+        world = await self._process.world()
+        held = world.leases.get((lease.tenant, lease.thread_id))
+        if held == _Held(lease.owner, lease.epoch):
+            held.owner = f"once {lease.owner}"
 
 
 def _require_lease(world: MemoryStorageWorld, lease: Lease) -> None:

@@ -39,6 +39,7 @@ class MemoryReplica:
             log=TenantLog(self._storage.log, tenant),
             leases=TenantLeases(self._storage.leases, tenant),
             cluster=MemoryCluster(self._world, self._process, tenant),
+            places=lambda: self._process.places(tenant),
         )
 
     async def run(self) -> None:

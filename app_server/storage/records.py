@@ -15,6 +15,7 @@
 | compacted | {history: […]}: the history goes on from here | when a compaction is done |
 | meta_set | {meta}: members of the index row's meta, null removes one | goal, git info, read state |
 | reverted | {beforeTurnId}: that turn and all later ones never were | thread/revert |
+| handed_over | {turnId, outputSchema}: who loads the thread goes on, if this is the last record | a replica that ends |
 | token_usage | {turnId, total, last, modelContextWindow} | after each response |
 | lost | {}: stands in the place of a record that a salvage could not read; replay passes over it | `doctor --repair` |
 | turn_completed | {turnId, status, error, startedAtMs, completedAtMs, reason?} | before turn/completed |
@@ -37,6 +38,7 @@ META_SET: Final = "meta_set"
 REVERTED: Final = "reverted"
 PAID_CALL: Final = "paid_call"
 PICTURE_REMOVED: Final = "picture_removed"
+HANDED_OVER: Final = "handed_over"
 TOKEN_USAGE: Final = "token_usage"
 TURN_COMPLETED: Final = "turn_completed"
 LOST: Final = "lost"
@@ -56,6 +58,7 @@ KINDS: Final = frozenset(
         REVERTED,
         PAID_CALL,
         PICTURE_REMOVED,
+        HANDED_OVER,
         TOKEN_USAGE,
         TURN_COMPLETED,
         LOST,

@@ -73,6 +73,9 @@ class TenantLeases:
     async def release(self, lease: Lease) -> None:
         await self._leases.release(checked(lease, self._tenant))
 
+    async def abandon(self, lease: Lease) -> None:
+        await self._leases.abandon(checked(lease, self._tenant))
+
 
 def checked(lease: Lease, tenant: str) -> Lease:
     """The lease, if it is the tenant's. Raises StorageError."""

@@ -126,13 +126,29 @@ class LiveThread:
             self.row = replace(self.row, preview=message.text[:PREVIEW_CHARS])
         return turn
 
-    def start_work(self, work: Work, *, settings: Settings | None = None, output_schema: Any = None) -> Turn:
-        """Prepare a turn of any work. Raises InvalidRequest while another one runs."""
+    def continue_turn(self, turn_id: str, begun_at_ms: int, output_schema: Any) -> Turn:
+        """Prepare to go on with a turn that another replica handed over."""
+        from app_server.turns.conversation import Conversation  # the same
+
+        return self.start_work(Conversation(None), output_schema=output_schema, goes_on=(turn_id, begun_at_ms))
+
+    def start_work(
+        self,
+        work: Work,
+        *,
+        settings: Settings | None = None,
+        output_schema: Any = None,
+        goes_on: tuple[str, int] | None = None,
+    ) -> Turn:
+        """Prepare a turn of any work. Raises InvalidRequest while another one runs.
+
+        goes_on: id and begin of the turn, where it has begun already."""
         from app_server.turns.engine import Turn  # the same
 
         if self.active is not None:
             raise InvalidRequest("a turn is running; wait for its end or interrupt it", data_code="turnRunning")
-        turn_id, chosen = uuid7(), settings or self.settings
+        turn_id, begun_at_ms = goes_on or (uuid7(), None)
+        chosen = settings or self.settings
         originator = chosen.service_name or str(self.row.meta.get("originator") or "")
         ctx = TurnContext(
             thread_id=self.thread_id,
@@ -146,7 +162,15 @@ class LiveThread:
             hooks=self._deps.hooks,
         )
         self._idle = anyio.Event()
-        self.active = turn = Turn(ctx, self, self._deps.urls, work, on_status=self._set_status, on_end=self._on_end)
+        self.active = turn = Turn(
+            ctx,
+            self,
+            self._deps.urls,
+            work,
+            on_status=self._set_status,
+            on_end=self._on_end,
+            begun_at_ms=begun_at_ms,
+        )
         return turn
 
     async def change_settings(self, settings: Settings) -> None:
@@ -188,6 +212,11 @@ class LiveThread:
                 f"expected active turn id `{turn_id}` but found `{self.active.ctx.turn_id}`", data_code="wrongTurn"
             )
         return self.active
+
+    def hand_over(self) -> None:
+        """Leave the running turn to another replica, where nothing of it is open."""
+        if self.active is not None and not self.row.meta.get("ephemeral"):
+            self.active.hand_over()
 
     async def stop(self) -> None:
         """Interrupt the running turn, if any, and wait until it has ended."""

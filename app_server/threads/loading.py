@@ -46,10 +46,15 @@ class Loaded:
 
 
 async def load_stored(row: ThreadRow, lease: Lease, log: ThreadLog, deps: ThreadDeps) -> Loaded:
-    """The live thread of a stored one. A turn that a dead process left open is closed in the log first."""
+    """The live thread of a stored one. A turn that a dead process left open is closed in the log first.
+
+    One that was handed over stays open: the manager goes on with it."""
     records = await log.read(row.thread_id)
     state = replay(records)
-    closing = closing_records(state, deps.clock.now_ms(), await _rescued(row.thread_id, state, deps), reason=OWNER_LOST)
+    closing: list[Record] = []
+    if state.handed_over is None:
+        rescued = await _rescued(row.thread_id, state, deps)
+        closing = closing_records(state, deps.clock.now_ms(), rescued, reason=OWNER_LOST)
     if closing:
         await log.append(lease, closing)
         closed = await log.read(row.thread_id, after_seq=state.last_seq)

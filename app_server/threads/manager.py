@@ -197,7 +197,15 @@ class ThreadManager:
             if self.elsewhere is not None:
                 self.elsewhere.came_here(loaded.ours, loaded.records)
             self._keep(loaded.ours)
+            self._go_on(loaded)
             return loaded
+
+    def _go_on(self, loaded: Loaded) -> None:
+        """Run a turn that was handed over to whoever loads the thread."""
+        if loaded.state is not None and (handed := loaded.state.handed_over) is not None:
+            begun_at_ms = loaded.state.turns[handed["turnId"]].started_at_ms or self._clock.now_ms()
+            turn = loaded.ours.continue_turn(handed["turnId"], begun_at_ms, handed["outputSchema"])
+            self.run(loaded.ours, turn)
 
     async def _lease_or_follow(self, row: ThreadRow) -> Lease | FollowedThread:
         try:
@@ -235,6 +243,11 @@ class ThreadManager:
         if after_s:
             await anyio.sleep(after_s)
         await live.run_turn(turn)
+        if turn.handed_over:
+            self._live.pop(live.thread_id, None)
+            live.mute()
+            with suppress(StorageError):  # it runs out
+                await self._storage.leases.abandon(live.lease)
         self.unloader.let_leave(live)
 
     # -- changing
@@ -352,7 +365,10 @@ class ThreadManager:
         return [live for live in self._live.values() if live.active is not None]
 
     async def settled(self) -> None:
-        """Wait until no turn runs any more."""
+        """Wait until no turn runs here any more; where there are other replicas, turns may go on there."""
+        if self.elsewhere is not None:
+            for live in self.running:
+                live.hand_over()
         while running := self.running:
             await running[0].settled()
 

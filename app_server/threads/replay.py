@@ -89,6 +89,8 @@ class ThreadState:
     paid: set[str] = field(default_factory=set)
     """Items for which money may have been spent."""
     last_seq: int = 0
+    handed_over: Mapping[str, Any] | None = None
+    """What the last record says, when it hands the open turn over."""
 
     @property
     def window(self) -> int:
@@ -116,6 +118,7 @@ def take(state: ThreadState, record: Record) -> None:
     """One more record, in order; one that is not stored yet has no seq. What most records are is asked first."""
     data = record.data
     state.last_seq = record.seq or state.last_seq
+    state.handed_over = None
     match record.kind:
         case kinds.ITEM_STARTED | kinds.ITEM_COMPLETED as kind:
             _take_item(state, data["turnId"], data["item"], is_open=kind == kinds.ITEM_STARTED)
@@ -140,6 +143,8 @@ def take(state: ThreadState, record: Record) -> None:
             state.history, state.context_tokens = list(data["history"]), 0
         case kinds.REVERTED:
             _revert(state, data["beforeTurnId"])
+        case kinds.HANDED_OVER:
+            state.handed_over = data
         case kinds.PAID_CALL:
             state.paid.add(data["itemId"])
         case kinds.PICTURE_REMOVED:

@@ -94,6 +94,10 @@ class TurnContext:
     """The user's commands before and after a tool."""
 
 
+class HandOver(Exception):
+    """The turn goes on at another replica: nothing of it is open, and the history holds all that was said."""
+
+
 @frozen
 class RicherForm:
     """A notification with picture bytes in it, for clients whose budget it fits; `rpc/hub.Richer` has this shape."""

@@ -22,6 +22,7 @@ from app_server.storage.records import HISTORY
 from app_server.tools.planning import plan_tools
 from app_server.turns.attempts import Attempts
 from app_server.turns.compaction import compact, context_is_full
+from app_server.turns.context import HandOver
 from app_server.turns.history import labelled, message, user_message
 from app_server.turns.instructions import base_instructions, environment_context
 from app_server.turns.request import build_request
@@ -36,12 +37,13 @@ OPENING_TIMEOUT_S = 10.0
 
 
 class Conversation:
-    """The `Work` of turn/start."""
+    """The `Work` of turn/start; without words it goes on with a turn that another replica began."""
 
     not_steerable: str | None = None
 
-    def __init__(self, first: UserMessage) -> None:
-        self._messages: deque[UserMessage] = deque([first])
+    def __init__(self, first: UserMessage | None) -> None:
+        self._continues = first is None
+        self._messages: deque[UserMessage] = deque([] if first is None else [first])
         self._cut = anyio.Event()
         self._accepts = True
         self._warned: set[str] = set()
@@ -55,6 +57,20 @@ class Conversation:
 
     async def run(self, run: TurnRun) -> None:
         attempts = Attempts(run.ctx, run.sink, run.emitter)
+        moment = run.ctx.now() if self._continues else await self._open(run)
+        while True:
+            sample = await self._sample(run, attempts, moment)
+            if self._messages:
+                await self._take_messages(run)
+            elif sample is None or not sample.tools_started:
+                self._accepts = False
+                return
+            if run.leaving.is_set():
+                self._accepts = False
+                raise HandOver
+            moment = run.ctx.now()
+
+    async def _open(self, run: TurnRun) -> Moment:
         try:
             moment = run.ctx.now()
             if context_is_full(run.sink, moment.scope.model):
@@ -63,14 +79,7 @@ class Conversation:
         finally:  # the user's words are kept, whatever becomes of the compaction
             with anyio.fail_after(OPENING_TIMEOUT_S, shield=True):
                 await self._take_messages(run, opening_items(run.sink.history, run.ctx.settings))
-        while True:
-            sample = await self._sample(run, attempts, moment)
-            if self._messages:
-                await self._take_messages(run)
-            elif sample is None or not sample.tools_started:
-                self._accepts = False
-                return
-            moment = run.ctx.now()
+        return moment
 
     async def leave(self, run: TurnRun) -> None:
         if self._messages:  # a steer that came with the end: its words are kept for the next turn

@@ -19,8 +19,9 @@ from app_server.observability.logging import get_logger
 from app_server.observability.watch import WATCH
 from app_server.providers.base import CodexErrorInfo, UpstreamError
 from app_server.storage.base import Record
-from app_server.storage.records import HISTORY, TURN_COMPLETED, TURN_STARTED
+from app_server.storage.records import HANDED_OVER, HISTORY, TURN_COMPLETED, TURN_STARTED
 from app_server.turns.attempts import turn_error
+from app_server.turns.context import HandOver
 from app_server.turns.emitter import ItemEmitter
 from app_server.turns.history import call_output, turn_aborted_note
 from app_server.values import frozen
@@ -34,7 +35,7 @@ FINALISE_TIMEOUT_S = 10.0
 
 @frozen
 class Ending:
-    """How a turn ended: completed, failed (with the wire's TurnError), or interrupted."""
+    """How a turn ended: completed, failed (with the wire's TurnError), interrupted; or handed over, which is no end."""
 
     status: str
     error: Mapping[str, Any] | None = None
@@ -55,6 +56,8 @@ class TurnRun:
     sink: TurnSink
     urls: PictureUrls
     emitter: ItemEmitter
+    leaving: anyio.Event
+    """Set when the turn shall go on elsewhere: the work raises HandOver where nothing is open."""
 
 
 class Work(Protocol):
@@ -90,20 +93,27 @@ class Turn:
         *,
         on_status: Callable[[str], None],
         on_end: Callable[[Ending], Awaitable[None]],
+        begun_at_ms: int | None = None,
     ) -> None:
+        """`begun_at_ms`: when another replica began it; then this one goes on."""
         self.ctx = ctx
         self.work = work
         self.scope = anyio.CancelScope()
-        self.started_at_ms: int | None = None
+        self.started_at_ms, self._continued = begun_at_ms, begun_at_ms is not None
+        self.handed_over = False
         self._sink, self._ended = sink, False
         self._on_status, self._on_end = on_status, on_end
         self._emitter = ItemEmitter(sink, ctx.pictures, ctx.clock, thread_id=ctx.thread_id, turn_id=ctx.turn_id)
-        self._run = TurnRun(ctx=ctx, sink=sink, urls=urls, emitter=self._emitter)
+        self._run = TurnRun(ctx=ctx, sink=sink, urls=urls, emitter=self._emitter, leaving=anyio.Event())
 
     # -- from outside
     def steer(self, words: UserMessage) -> bool:
         """Add the user's words to the running turn; its stream is cut at once. False: the turn is just ending."""
         return not self._ended and not self.scope.cancel_called and self.work.steer(words)
+
+    def hand_over(self) -> None:
+        """Leave the turn to another replica where nothing of it is open, unless it ends before."""
+        self._run.leaving.set()
 
     def interrupt(self) -> None:
         """Stop as soon as possible; the turn still ends properly."""
@@ -143,15 +153,20 @@ class Turn:
         finally:
             self._ended = True
             with anyio.CancelScope(shield=True), anyio.move_on_after(FINALISE_TIMEOUT_S) as bound:
-                await self._finish(ending)
+                await (self._leave() if ending.status == HANDED_OVER else self._finish(ending))
             if bound.cancelled_caught:
                 log.error("turn_end_timed_out", thread_id=self.ctx.thread_id, turn_id=self.ctx.turn_id)
         return ending
 
     async def _guarded(self) -> Ending:
         try:
-            self._begin()
+            if self._continued:
+                self._on_status("active")
+            else:
+                self._begin()
             await self.work.run(self._run)
+        except HandOver:
+            return Ending(status=HANDED_OVER)
         except UpstreamError as error:
             return Ending(status="failed", error=turn_error(error.message, error.kind, error.details))
         except AppServerError as error:
@@ -175,6 +190,17 @@ class Turn:
         self._sink.later(Record(kind=TURN_STARTED, data=started), shown)
 
     # -- the end
+    async def _leave(self) -> None:
+        """The log says that the turn goes on; where it cannot, the turn is interrupted like any other."""
+        data = {"turnId": self.ctx.turn_id, "outputSchema": self.ctx.output_schema}
+        try:
+            await self._sink.append(Record(kind=HANDED_OVER, data=data))
+        except AppServerError:
+            await self._finish(Ending(status="interrupted"))
+            return
+        self.handed_over = True
+        await self._on_end(Ending(status=HANDED_OVER))
+
     async def _finish(self, ending: Ending) -> None:
         seq: int | None = None
         completed_at_ms = self.ctx.clock.now_ms()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from app_server.extension_api.tools import PictureRef
 
 _DEFAULT_DETAIL = "high"
+_STORED = "urn:sha256:"
 
 
 async def resolve_input(
@@ -70,19 +71,24 @@ async def resolve_input(
 async def _inline_picture(
     given: ImageUserInput, index: int, thread_id: str, pictures: Pictures
 ) -> tuple[str, Mapping[str, Any]]:
-    """A data URL becomes a stored picture; the log keeps a file URL. Our own file URLs come back from a client too."""
+    """A data URL becomes a stored picture; the log keeps the URL of its file, or of its sha256 where it has none.
+
+    Those URLs of ours come back from clients, too.
+    """
     url = given.url or ""
     where = f"input[{index}].url"
     try:
         if url.startswith("file:"):
             picture = await pictures.read_file(Path(unquote(urlsplit(url).path)))
+        elif url.startswith(_STORED):
+            picture = await pictures.read_stored(url.removeprefix(_STORED))
         else:
             picture = await pictures.check(_decode(url, where))
     except PictureRejected as rejected:
         raise InvalidRequest(f"{where}: {rejected}", data_code="invalidPicture") from None
     ref = await _keep(picture, thread_id, pictures)
     path = await pictures.path_of(ref)
-    stored_url = Path(path).as_uri() if path else f"urn:sha256:{ref.sha256}"
+    stored_url = Path(path).as_uri() if path else f"{_STORED}{ref.sha256}"
     return stored_url, picture_part(ref, given.detail or _DEFAULT_DETAIL)
 
 

@@ -39,6 +39,10 @@ def ref_of(data: bytes) -> PictureRef:
 
 
 REF, OTHER_REF = ref_of(PNG), ref_of(OTHER)
+WAITING = (
+    "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -294,16 +298,23 @@ async def test_a_picture_that_is_put_again_while_it_is_removed_is_there_in_the_e
     removing, putting = Hooked(shared.objects()), Hooked(shared.objects())
     first, second = shared.over(removing), shared.over(putting)
     await first.put(PNG, REF, owner="t1")
-    uploaded = asyncio.Event()
+    uploaded, noted = asyncio.Event(), asyncio.Event()
 
     async def note() -> None:
         uploaded.set()
 
+    async def put() -> None:
+        await second.put(PNG, REF, owner="t2")
+        noted.set()
+
     async with anyio.create_task_group() as tasks:
 
         async def let_somebody_put_it() -> None:
-            tasks.start_soon(lambda: second.put(PNG, REF, owner="t2"))
+            """Until it is put, and its owner waits to be noted, or was noted."""
+            tasks.start_soon(put)
             await uploaded.wait()
+            while not noted.is_set() and not await ask(shared.database, WAITING):
+                pass
 
         putting.after_put, removing.before_remove = note, let_somebody_put_it
         await first.release("t1")
@@ -314,12 +325,13 @@ async def test_a_picture_that_is_put_again_while_it_is_removed_is_there_in_the_e
 
 async def test_of_owners_who_let_go_at_the_same_time_one_removes_the_picture(shared: Shared) -> None:
     one, two = shared.store(), shared.store()
-    for data in (PNG, OTHER):
+    for _ in range(5):
         for owner in ("t1", "t2"):
-            await one.put(data, ref_of(data), owner=owner)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(one.release, "t1")
-        tasks.start_soon(two.release, "t2")
+            await one.put(PNG, REF, owner=owner)
+        assert await two.ref(REF.sha256) == REF  # both are connected: their statements take turns
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one.release, "t1")
+            tasks.start_soon(two.release, "t2")
     assert await ask(shared.database, "SELECT * FROM blobs") == []
 
 

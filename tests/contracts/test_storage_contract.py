@@ -540,7 +540,7 @@ TEXTS = (
 """Where upper and lower case are no pair, and what a database may take for something else."""
 
 
-@pytest.mark.parametrize("search", [*TEXTS, "ss", "σ", "I", "\x00", "0", "\\", "e\u0301", "\ud800"])
+@pytest.mark.parametrize("search", [*TEXTS, "ss", "σ", "I", "\x00", "0", "\\", "e\u0301"])
 async def test_a_search_finds_what_the_rule_says_in_any_alphabet(storage: Storage, search: str) -> None:
     rows = [
         a_row(uuid7(), at_ms=number, preview=text, name=TEXTS[-number] if number % 2 else None)

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from app_server.bootstrap import App
 from app_server.storage.base import StorageSource
@@ -292,3 +293,31 @@ async def test_a_replica_that_ends_takes_no_thread_any_more(tmp_path: Path) -> N
         code, message = await refused(many.clients[0], "thread/start", {})
         assert (code, "another one serves you" in message) == (-32603, True)
         assert await start_thread(many.clients[1])
+
+
+async def test_a_turn_that_does_not_end_in_time_goes_on_at_another_replica_behind_its_last_item(tmp_path: Path) -> None:
+    tool = {"name": "weather", "description": "The weather.", "inputSchema": {"type": "object", "properties": {}}}
+    async with replicas(tmp_path) as many:
+        leaving, other = many.clients
+        call = Reply(events=[created("r1"), *function_call("call_1", "weather", {}), completed("r1")])
+        many.up.queue += [call, text_turn("r2", "Sunny."), text_turn("r3", "Still here.")]
+        thread_id = await start_thread(leaving, dynamicTools=[tool])
+        await other.request("thread/resume", {"threadId": thread_id, "excludeTurns": True})
+        turn_id = await start_turn(leaving, thread_id)
+        asked = await leaving.wait_for_request("item/tool/call")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(many.apps[0].drain, 10)
+            await checkpoint()
+            await leaving.reply(asked.id, {"success": True, "contentItems": [{"type": "inputText", "text": "Sun."}]})
+        turn = await ended(other, turn_id)
+        code, _ = await refused(leaving, "thread/start", {})
+        again = await run_turn(other, thread_id)
+        cluster = many.sources[1].storage("local").cluster
+
+        assert (turn["status"], turn["items"][0]["text"], again["status"]) == ("completed", "Sunny.", "completed")
+        assert code == -32603
+        assert len(other.notifications("turn/started")) == 2
+        assert cluster is not None
+        assert await cluster.owner(thread_id) == many.sources[1].replica
+        assert len(many.up.posts()) == 3
+        assert seqs(other) == sorted(set(seqs(other)))

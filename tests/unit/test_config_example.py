@@ -13,10 +13,17 @@ from app_server.config.keys import KEYS, KeySpec
 from app_server.config.known_elsewhere import PROVIDER, TOP_LEVEL
 from app_server.config.layers import load_config
 from app_server.config.merge import leaves, value_at
-from app_server.config.schema import Config, ImageGenerationConfig, ProviderConfig, ServerConfig, StorageConfig
+from app_server.config.schema import (
+    Config,
+    ImageGenerationConfig,
+    ProviderConfig,
+    ServerConfig,
+    StorageConfig,
+    TenantLimitsConfig,
+)
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
-SAMPLE_PROVIDER = "gateway"
+SAMPLE_PROVIDER, SAMPLE_TENANT = "gateway", "ann"
 
 
 def example_lines() -> list[str]:
@@ -25,7 +32,8 @@ def example_lines() -> list[str]:
 
 
 def in_example(spec: KeySpec) -> tuple[str, ...]:
-    return tuple(SAMPLE_PROVIDER if part == "*" else part for part in spec.path)
+    name = SAMPLE_TENANT if spec.path[0] == "tenants" else SAMPLE_PROVIDER
+    return tuple(name if part == "*" else part for part in spec.path)
 
 
 def has_default(spec: KeySpec) -> bool:
@@ -75,12 +83,15 @@ def dataclass_defaults() -> dict[str, Any]:
         ("image_generation.", ImageGenerationConfig()),
         ("server.", ServerConfig()),
         ("storage.", StorageConfig()),
+        ("tenants.", TenantLimitsConfig()),
         ("model_providers.*.", ProviderConfig(id="x")),
     ):
         defaults |= {table + field.name: getattr(instance, field.name) for field in dataclasses.fields(instance)}
-    for structure in ("raw", "model_providers", "image_generation", "server", "storage", "model_providers.*.id"):
+    for structure in ("raw", "model_providers", "image_generation", "server", "storage", "tenants"):
         del defaults[structure]
-    return defaults
+    del defaults["model_providers.*.id"]
+    of_one = {f"tenants.limits.*.{field.name}": None for field in dataclasses.fields(TenantLimitsConfig)}
+    return {**defaults, **of_one}
 
 
 def test_the_defaults_of_the_table_are_those_of_the_dataclasses() -> None:

@@ -23,6 +23,7 @@ DOCUMENTS = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs/differences.md",
+    "docs/hosting.md",
     "docs/limits.md",
     "docs/protocol.md",
 )

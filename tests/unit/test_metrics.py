@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from app_server.observability.metrics import Counter, Histogram, Metrics
-from app_server.observability.metrics_text import exposition
+from app_server.observability.metrics_text import PREFIX, exposition
 from app_server.version import __version__
 
 
@@ -57,3 +60,14 @@ def test_a_label_is_escaped() -> None:
     metrics = Metrics()
     metrics.request_s.observe(0.002, 'a"b\\c\nd')
     assert b'method="a\\"b\\\\c\\nd"' in exposition(metrics)
+
+
+def test_the_page_for_hosts_lists_every_number_with_its_label() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "hosting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`(?:app_server|process)_[^|]+) \|([^|]*)\|", page, re.MULTILINE)
+    listed = {name: re.findall(r"`(\w+)`", label)[:1] for cell, label in rows for name in re.findall(r"`(\w+)`", cell)}
+    families = {PREFIX + family.name: family for family in Metrics().families}
+    labels = {name: getattr(family, "label", "") for name, family in families.items()}
+    told = {name: [label] if label else [] for name, label in labels.items()}
+    process = {"process_cpu_seconds_total": [], "process_resident_memory_bytes": []}
+    assert listed == {**told, "app_server_info": ["version"], **process}

@@ -297,7 +297,7 @@ def a_newer_database(home: Path) -> None:
         ),
         (
             a_newer_database,
-            "{path} has schema version 99 and this server knows 2; "
+            "{path} has schema version 99 and this server knows 3; "
             "install the newer server that wrote it, or choose another home.",
         ),
     ],
@@ -418,7 +418,7 @@ def test_migrations_run_once_and_leave_the_version(home: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()
     settings = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
     connection.close()
-    assert (version, settings) == ((2,), ["wal", 2])
+    assert (version, settings) == ((3,), ["wal", 2])
 
 
 def test_a_reader_finds_a_home_whose_path_needs_quoting(tmp_path: Path) -> None:
@@ -431,7 +431,7 @@ def test_a_reader_finds_a_home_whose_path_needs_quoting(tmp_path: Path) -> None:
 
 
 def test_pictures_of_an_older_home_are_in_the_index_after_its_migration(home: Path) -> None:
-    first, _ = sorted(MIGRATIONS.glob("*.sql"))
+    first, *_ = sorted(MIGRATIONS.glob("*.sql"))
     home.mkdir(parents=True)
     connection = sqlite3.connect(home / "state.sqlite", isolation_level=None)
     connection.executescript(first.read_text(encoding="utf-8"))

@@ -18,6 +18,7 @@ from app_server.storage.local.inspection import home_is_open
 from app_server.storage.local.queries import SELECT_ROW, read_row
 from app_server.storage.local.salvage import DATABASE
 from app_server.storage.local.schema import newest_version
+from app_server.storage.local.tolerant import read_only_uri
 from app_server.storage.rules import decode_record
 from app_server.values import frozen
 
@@ -41,9 +42,7 @@ def open_home(home: Path) -> Iterator[StoredHome]:
     if not path.exists():
         raise StorageError(f"{home} has no {DATABASE}; name the home of a server that kept threads there.")
     try:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-        )
+        connection = sqlite3.connect(read_only_uri(path), uri=True, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:
         raise storage_error(path, error) from error
     try:

@@ -33,7 +33,7 @@ def open_tolerant(path: Path) -> Iterator[sqlite3.Connection | None]:
     """A reader that overlooks a file shorter than its header says; None where there is no readable schema."""
     connection = None
     try:
-        connection = sqlite3.connect(_read_only(path), uri=True, isolation_level=None)
+        connection = sqlite3.connect(read_only_uri(path), uri=True, isolation_level=None)
         connection.execute("PRAGMA writable_schema=ON")  # read-only all the same: it relaxes the check of the size
         connection.execute("SELECT count(*) FROM records LIMIT 0").fetchall()
         usable: sqlite3.Connection | None = connection
@@ -49,7 +49,7 @@ def open_tolerant(path: Path) -> Iterator[sqlite3.Connection | None]:
 def integrity(path: Path, limit: int = 20) -> list[str]:
     """What SQLite finds wrong with the file; empty when nothing."""
     try:
-        connection = sqlite3.connect(_read_only(path), uri=True, isolation_level=None)
+        connection = sqlite3.connect(read_only_uri(path), uri=True, isolation_level=None)
     except sqlite3.Error as error:
         return [str(error)]
     try:
@@ -115,7 +115,7 @@ def thread_records(connection: sqlite3.Connection, key: tuple[str, str]) -> tupl
     return found, True
 
 
-def _read_only(path: Path) -> str:
+def read_only_uri(path: Path) -> str:
     """Without a write-ahead log nobody writes, and the file is read without making one; so a read-only disk will do."""
     immutable = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
     return f"{path.absolute().as_uri()}?mode=ro{immutable}"

@@ -5,6 +5,7 @@ It also tells failures after which nothing was done from those after which that 
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 import asyncpg
@@ -16,6 +17,7 @@ FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Intern
 
 _CONNECTION_STATES: Final = ("08", "57P")
 """SQLSTATE: connection exceptions, and a server that shuts down or starts."""
+_DATA_STATES: Final = "22"
 _SENTENCES: Final = {
     "28P01": "{place} refuses the login; check the user and the password in storage.url.",
     "28000": "{place} refuses the login; check the user in storage.url and the server's pg_hba.conf.",
@@ -36,12 +38,16 @@ def storage_error(place: str, error: BaseException) -> StorageError:
     named = f"PostgreSQL at {place}"
     if isinstance(error, asyncpg.PostgresError):
         state, reason = error.sqlstate or "", _first_line(error)
+        if state.startswith(_DATA_STATES):  # its words repeat the data
+            return StorageError(
+                f"{named} cannot be given what was asked; leave out characters that no text has, such as half ones."
+            )
         unknown = "{place} refused an operation ({reason}); look into its log, and report it if that does not help."
         return StorageError(_SENTENCES.get(state, unknown).format(place=named, reason=reason))
     if isinstance(error, TimeoutError):
         return StorageError(f"{named} does not answer; check the server and the network, and try again.")
     if isinstance(error, OSError):
-        reason = (error.strerror or type(error).__name__).lower()
+        reason = (os.strerror(error.errno) if error.errno else type(error).__name__).lower()
         return StorageError(f"{named} cannot be reached ({reason}); check that it runs, and storage.url.")
     if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
         return StorageError(
@@ -52,7 +58,7 @@ def storage_error(place: str, error: BaseException) -> StorageError:
     if is_lost(error):
         return StorageError(f"The connection to {named} was lost; check that it runs and try again.")
     return StorageError(
-        f"{named} cannot be given what was asked ({type(error).__name__}); leave out characters that no text may have."
+        f"{named} refused a request ({type(error).__name__}); report it, if starting again does not help."
     )
 
 

@@ -47,6 +47,10 @@ WITH mine AS (
 UPDATE leases AS l SET expires = clock_timestamp() + make_interval(secs => $5::float8)
 FROM mine WHERE l.tenant = mine.tenant AND l.thread_id = mine.thread_id
 """
+_ABANDON: Final = """
+UPDATE leases SET owner = owner || ' before', expires = clock_timestamp()
+WHERE tenant = $1 AND thread_id = $2 AND owner = $3 AND epoch = $4
+"""
 _LOST: Final = """
 SELECT h.tenant, h.thread_id, h.epoch
 FROM unnest($2::text[], $3::text[], $4::bigint[]) AS h (tenant, thread_id, epoch)
@@ -92,6 +96,13 @@ class PostgresLeaseManager:
         values = (lease.tenant, lease.thread_id, lease.owner, lease.epoch)
         with anyio.CancelScope(shield=True):
             await self._database.run(lambda connection: connection.execute(_RELEASE, *values), repeatable=True)
+
+    async def abandon(self, lease: Lease) -> None:
+        await checkpoint_if_cancelled()
+        self.forget(lease)
+        values = (lease.tenant, lease.thread_id, lease.owner, lease.epoch)
+        with anyio.CancelScope(shield=True):
+            await self._database.run(lambda connection: connection.execute(_ABANDON, *values), repeatable=True)
 
     def check_open(self) -> None:
         """Raises Draining when no lease is taken any more."""

@@ -25,6 +25,7 @@ from app_server.storage.postgres.hints import Heard
 from app_server.storage.postgres.leases import PostgresLeaseManager
 from app_server.storage.postgres.letters import sweep
 from app_server.storage.postgres.log import PostgresThreadLog
+from app_server.storage.postgres.places import PostgresPlaces
 from app_server.storage.postgres.writer import PostgresWriter
 from app_server.storage.tenancy import TenantLeases, TenantLog
 
@@ -89,6 +90,7 @@ class PostgresSource:
             ttl_s=lease_ttl_s,
             close=self.aclose,
         )
+        self._places = PostgresPlaces(database, self.replica, ttl_s=lease_ttl_s)
         self._secrets: dict[tuple[str, str], bytes] = {}
         self._closed = False
 
@@ -102,6 +104,7 @@ class PostgresSource:
             leases=TenantLeases(self.leases, tenant),
             cluster=PostgresCluster(self._database, self._writer, self._hearing, replica=self.replica, tenant=tenant),
             shared_secret=shared_secret,
+            places=lambda: self._places.of(tenant),
         )
 
     async def run(self) -> None:
@@ -133,6 +136,7 @@ class PostgresSource:
             return
         try:
             await self.leases.release_all()
+            await self._places.release_all()
             await self._database.run(lambda connection: connection.execute(_FORGET_WRITER, self.replica))
         except StorageError as error:
             log.warning("storage_leases_not_released", message=error.message)
@@ -144,6 +148,7 @@ class PostgresSource:
                 for tenant, thread_id in await self.leases.renew():
                     log.warning("storage_lease_lost", thread_id=thread_id)
                     self._hearing.hand_on(Heard(tenant=tenant, hint=Hint(kind="lost", thread_id=thread_id)))
+                await self._places.renew()
             except StorageError as error:
                 log.warning("storage_leases_not_renewed", message=error.message)
                 pause_s = min(pause_s, _RETRY_PAUSE_S)

@@ -1,0 +1,195 @@
+"""The replicas of a cluster run: real server processes at free ports, each with a home of its own and one storage for all.
+
+Starts, kills, stops, continues and drains them; knows which of them a balancer would send clients to. `trouble.py`
+decides what happens to which. Every process that was started here has ended when `Fleet.running` is left.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import orjson
+from anyio.abc import Process, TaskGroup
+
+from app_server.storage.cluster import LEASE_TTL_S
+from tests.support.accounts import write_chatgpt_auth
+from tests.support.bell import Bell
+from tests.support.replica_server import TTL_S
+from tests.support.s3 import CREDENTIALS
+from tests.support.server import make_home
+from tests.support.streams import INHERITED
+
+ROOT = Path(__file__).resolve().parents[2]
+START_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 60.0
+TOP = 'storage.url = "{url}"\nstorage.blobs = "{blobs}"\nserver.inline_images = "never"\n'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """What all replicas share."""
+
+    provider: str
+    database: str
+    blobs: str
+    ttl_s: float
+
+
+@dataclass(slots=True, eq=False)
+class Replica:
+    """One process. `owner` is its id in the table of leases, once it is known."""
+
+    number: int
+    process: Process
+    url: str = ""
+    owner: str = ""
+    ready: bool = False
+    """Whether clients are sent to it."""
+    errors: list[str] = field(default_factory=list)
+    """What it logged as errors."""
+    warnings: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"replica {self.number} (pid {self.process.pid})"
+
+
+class Fleet:
+    """The processes, in as many places as there are replicas."""
+
+    def __init__(self, wiring: Wiring, folder: Path, count: int, tasks: TaskGroup) -> None:
+        self.wiring = wiring
+        self.now: list[Replica | None] = [None] * count
+        self.all: list[Replica] = []
+        self._folder, self._tasks = folder, tasks
+        self._bell = Bell()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Fleet]:
+        """All of them, started one behind the other; ended by SIGTERM."""
+        try:
+            for place in range(len(self.now)):
+                await self.start(place)
+            yield self
+        finally:
+            with anyio.CancelScope(shield=True):
+                for replica in self.all:
+                    if replica.process.returncode is None:
+                        replica.process.send_signal(signal.SIGCONT)
+                        replica.process.terminate()
+                for replica in self.all:
+                    await _ended(replica.process)
+
+    def ready(self) -> list[Replica]:
+        """Where a balancer would send a client."""
+        return [replica for replica in self.now if replica is not None and replica.ready]
+
+    async def any_ready(self) -> Replica:
+        """One of them by chance, as soon as there is one."""
+        await self._bell.until(lambda: bool(self.ready()), START_TIMEOUT_S, lambda: "a replica that is ready")
+        return random.choice(self.ready())
+
+    async def start(self, place: int) -> Replica:
+        """A new process in this place; it listens when this returns."""
+        replica = Replica(number=len(self.all), process=await self._open(place))
+        self.all.append(replica)
+        self.now[place] = replica
+        self._tasks.start_soon(self._read, replica)
+        await self._bell.until(
+            lambda: bool(replica.url) or replica.process.returncode is not None,
+            START_TIMEOUT_S,
+            lambda: f"{replica.name} listens",
+        )
+        assert replica.url, f"{replica.name} ended with {replica.process.returncode}: {replica.errors}"
+        return replica
+
+    def let_in(self, replica: Replica) -> None:
+        """Send clients to it from now on."""
+        replica.ready = True
+        self._bell.ring()
+
+    async def kill(self, replica: Replica) -> None:
+        """SIGKILL; returns when the process is gone."""
+        replica.ready = False
+        replica.process.send_signal(signal.SIGKILL)
+        await replica.process.wait()
+
+    def stop(self, replica: Replica) -> None:
+        """SIGSTOP: it holds its connections and does nothing."""
+        replica.ready = False
+        replica.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self, replica: Replica) -> None:
+        replica.process.send_signal(signal.SIGCONT)
+        self.let_in(replica)
+
+    async def drain(self, replica: Replica) -> int:
+        """SIGTERM; the exit status."""
+        replica.ready = False
+        replica.process.terminate()
+        return await _ended(replica.process)
+
+    async def _open(self, place: int) -> Process:
+        shared, folder = self.wiring, self._folder / f"replica-{place}"
+        top = TOP.format(url=shared.database, blobs=shared.blobs)
+        home = make_home(
+            folder, shared.provider, login="requires_openai_auth = true", top=top, features="imagegenext = true"
+        )
+        write_chatgpt_auth(home.home)
+        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        env = {**inherited, **CREDENTIALS, "APP_SERVER_HOME": str(home.home), "HOME": str(folder)}
+        env |= {"PYTHONPATH": str(ROOT), TTL_S: str(shared.ttl_s)}
+        module = "app_server" if shared.ttl_s == LEASE_TTL_S else "tests.support.replica_server"
+        return await anyio.open_process(
+            [sys.executable, "-m", module, "--listen", "ws://127.0.0.1:0"],
+            cwd=home.cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+
+    async def _read(self, replica: Replica) -> None:
+        """Its log, until it ends."""
+        rest = b""
+        assert replica.process.stderr is not None
+        async for piece in replica.process.stderr:
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                _take(replica, line.decode("utf-8", "replace"))
+            self._bell.ring()
+        self._bell.ring()
+
+
+def _take(replica: Replica, line: str) -> None:
+    if "listening on " in line and not replica.url:
+        replica.url = line.split("listening on ")[1].split()[0]
+        return
+    try:
+        told = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        if line.strip():
+            replica.errors.append(line)
+        return
+    if told.get("level") == "error":
+        replica.errors.append(line)
+    elif told.get("level") == "warning":
+        event = str(told.get("event"))
+        replica.warnings[event] = replica.warnings.get(event, 0) + 1
+
+
+async def _ended(process: Process) -> int:
+    with anyio.move_on_after(END_TIMEOUT_S):
+        await process.wait()
+    if process.returncode is None:
+        process.kill()
+    return await process.wait()
