@@ -14,6 +14,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from anyio.abc import TaskGroup
 from app_server.clock import Clock, SystemClock
 from app_server.config.home import resolve_home
 from app_server.config.layers import LoadedConfig, load_config
-from app_server.errors import AppServerError, ConfigurationError, InternalError, InvalidRequest
+from app_server.errors import AppServerError, ConfigurationError, InternalError, InvalidRequest, as_rpc_error
 from app_server.observability.logging import get_logger
 from app_server.platform_facts import server_facts
 from app_server.protocol.handshake import NoHandshake, read_handshake
@@ -34,13 +35,14 @@ from app_server.rpc.connection import Connection, Core
 from app_server.rpc.hub import Hub
 from app_server.rpc.quirks import MIB, InlinePolicy
 from app_server.rpc.session import Session
-from app_server.storage.base import LOCAL_TENANT, tenant_of
+from app_server.storage.base import LOCAL_TENANT, principal_of, tenant_of
 from app_server.transport.base import MessageStream, NamedStream
 from app_server.values import field, frozen
 
 if TYPE_CHECKING:
     from app_server.methods.services import Services
     from app_server.storage.base import StorageSource
+    from app_server.tenants.limits import TenantLimits
     from app_server.threads.manager import ThreadManager
     from app_server.transport.http import HttpReply, HttpRequest
     from app_server.wiring import Wiring
@@ -85,7 +87,8 @@ class App:
         check_one_parent_folder()
         self.clock: Clock = clock or SystemClock()
         self.home = self.options.home or resolve_home(self.options.env)
-        self.config: LoadedConfig = self.load_config(self.options.cwd)
+        self._host = host or self
+        self.config: LoadedConfig = self.load_config(self.options.cwd) if host is None else host.config
         self.hub: Hub[Services] = Hub(self.clock, self.inline_policy())
         self.http_base: str | None = None
         """`http://host:port` where HTTP requests come in, while there is such a listener."""
@@ -94,12 +97,13 @@ class App:
         self._building = anyio.Lock()
         self._built = anyio.Event()
         self._tasks: TaskGroup | None = None
-        self._host = host or self
         self._tenants: dict[str, App] = {}
         self._source: StorageSource | None = None
 
     def load_config(self, cwd: Path) -> LoadedConfig:
-        """The settings as they stand for a folder, read anew."""
+        """The settings as they stand for a folder, read anew; for a tenant those of the process, whatever the folder."""
+        if self._host is not self:
+            return self._host.config
         chosen = self.options
         return load_config(self.home, cwd, chosen.overrides, chosen.enable, chosen.disable)
 
@@ -182,11 +186,47 @@ class App:
     async def serve(self, stream: MessageStream, *, greeted: bool = False) -> None:
         """Serve one client until its stream ends. `greeted`: its first frame, `initialize`, has its answer already."""
         principal = stream.principal if isinstance(stream, NamedStream) else None
-        await Connection(stream, self.of_tenant(tenant_of(principal)), greeted=greeted).run()
+        if principal is not None:
+            await self._serve_tenant(stream, self.of_tenant(tenant_of(principal)))
+        else:
+            await Connection(stream, self, greeted=greeted).run()
+
+    async def _serve_tenant(self, stream: MessageStream, app: App) -> None:
+        try:
+            held = await app.limits.connection()
+        except AppServerError as error:
+            from app_server.rpc.turning_away import turn_away
+
+            await turn_away(stream, as_rpc_error(error))
+            return
+        try:
+            await Connection(stream, app).run()
+        finally:
+            await held.free()
+
+    @cached_property
+    def limits(self) -> TenantLimits:
+        """How much the tenant of this app may have."""
+        from app_server.tenants.limits import TenantLimits, limits_for
+
+        assert self._tasks is not None  # clients come while it runs
+        name = principal_of(self.tenant)
+        return TenantLimits(
+            lambda: limits_for(self.config.config.tenants, name), self.source().storage(self.tenant), self._tasks
+        )
+
+    @property
+    def host(self) -> App | None:
+        """The app of the process, where this is one of its tenants'."""
+        return None if self._host is self else self._host
 
     async def picture(self, request: HttpRequest) -> HttpReply:
-        """The HTTP route `/images/`: a picture for a signed address."""
-        return await (await self.wiring()).picture_links.answer(request)
+        """The HTTP route `/images/`: a picture for a signed address, of whatever tenant it names."""
+        from app_server.pictures.links import tenant_in
+
+        if (refused := await (await self.wiring()).picture_links.refusal(request)) is not None:
+            return refused
+        return await (await self.of_tenant(tenant_in(request.query)).wiring()).picture_links.answer(request)
 
     # -- what a connection asks
     def initialize(self, session: Session, params: Any) -> Mapping[str, Any]:
@@ -203,7 +243,14 @@ class App:
         session.opted_out = told.opted_out
         session.extensions = told.extensions
         session.initialized = True
-        return server_facts(session.client_name, session.client_version, str(self.home), self.options.env)
+        home = self.home
+        if self.host is not None:
+            from app_server.storage.registry import tenant_folder
+            from app_server.tenants.ground import QUIET
+
+            session.opted_out |= QUIET
+            home = tenant_folder(self.home, self.tenant)
+        return server_facts(session.client_name, session.client_version, str(home), self.options.env)
 
     async def core(self) -> Core[Services]:
         """Everything that is loaded after the first answer."""

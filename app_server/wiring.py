@@ -43,6 +43,8 @@ from app_server.rpc.connection import Core
 from app_server.rpc.dispatch import Dispatcher
 from app_server.storage.base import LOCAL_TENANT
 from app_server.storage.registry import open_storage, tenant_folder
+from app_server.tenants.gate import refusal
+from app_server.tenants.ground import Ground
 from app_server.threads.live_thread import ThreadDeps
 from app_server.threads.manager import ThreadManager
 from app_server.tools.dynamic import DynamicTool, parse_dynamic_tools
@@ -60,38 +62,41 @@ if TYPE_CHECKING:
     from app_server.extension_api.extension import ExtensionRegistry
     from app_server.replicas.replica import Replica
     from app_server.storage.base import Storage
+    from app_server.tenants.limits import TenantLimits
 
 
 class Wiring:
     """Everything that runs behind the connections."""
 
-    def __init__(self, app: App, storage: Storage, installation_id: str, tasks: TaskGroup) -> None:
-        self._app, self.storage, self.net = app, storage, Net()
-        self.net.around = WATCH.post
-        self.auth = AuthManager(app.home, app.options.env, app.clock)
-        self.refresher = LoginRefresher(self.auth, self.net, app.clock, app.options.env, app.hub.clients)
-        self.logins = BrowserLogins(self.auth, self.net, app.clock, app.options.env, tasks, self._login_ended)
-        self.limits = LastLimits()
+    def __init__(
+        self, app: App, storage: Storage, installation_id: str, tasks: TaskGroup, host: Wiring | None = None
+    ) -> None:
+        """`host`: that of the process, where this is a tenant's: settings, flags and logins are the host's."""
+        self._app, self.storage = app, storage
         self.extension_warnings: list[str] = []
         storage.notices.tell = self._extension_warning  # of a database that was made anew
         self._built = False
-        found = discover(app.options.extensions)
-        try:
-            self.features = RuntimeFeatures((*FEATURES, *feature_specs(found)), app.config.feature_layers)
-        except FeatureError as error:
-            raise ConfigurationError(str(error)) from error
-        self.hooks = hooks = read_hooks(app.config, app.home, app.options.cwd)
-        self.config_warnings = (*config_warnings(app.config.warnings, self.features.current()), *hooks.warnings)
-        self.providers = ProviderRegistry(app.config.config, self._provider_wiring())
-        self.fetched_models = FetchedModels(self.providers, self.auth, self.net.client, app.clock)
+        if host is None:
+            self._open(app, tasks)
+        else:
+            self._share(host)
         images = app.config.config.image_generation
         files = tenant_folder(app.home, app.tenant)
-        saving = picture_saving(files, images)
-        self.pictures = PictureStore(files, storage.blobs, saving=saving, clock=app.clock)
+        saving = picture_saving(files, images, app.tenant)
+        self.ground = None if host is None else Ground(folder=files)
+        self.pictures = PictureStore(
+            files,
+            storage.blobs,
+            saving=saving,
+            clock=app.clock,
+            allowance=None if host is None else app.limits,
+            within=None if host is None else (files, saving.root),
+        )
         self.picture_links = PictureLinks(
             app.home, app.clock, self.pictures, storage.blobs, tenant=app.tenant, shared=_link_secret(app, storage)
         )
-        self.host = ExtensionHost(found, self._extension_services, self._extension_warning)
+        warn = self._extension_warning if host is None else _log_warning  # what is wrong with them is the host's affair
+        self.host = ExtensionHost(self.found, self._extension_services, warn)
         self.host.registry(self.features.current())
         deps = ThreadDeps(
             audience=app.hub,
@@ -100,12 +105,17 @@ class Wiring:
             urls=PromptPictures(self.pictures),
             moment=self.moment,
             installation_id=installation_id,
-            hooks=HookSetup(hooks=hooks, env=app.options.env),
+            hooks=HookSetup(
+                hooks=self.hooks, env=app.options.env, cwd=None if host is None else str(app.options.cwd)
+            ),
+            reads_folders=host is None,
             rescue=PictureRescue(saving, storage.log, storage.blobs).find,
             features=lambda settings: self.features.for_thread(settings.project_features, settings.features),
         )
         ephemeral = open_storage("memory:", app.home)
         self.workspace = Workspace(env=app.options.env, cwd=app.options.cwd, tasks=tasks)
+        if host is not None:
+            storage, ephemeral = (limited_storage(one, app.limits, stored=one is storage) for one in (storage, ephemeral))
         self.threads = ThreadManager(storage, ephemeral, deps, tasks)
         self.gallery = Gallery(storage.log, storage.blobs, self.threads.note, ephemeral=ephemeral.log)
         if images.retention_days:
@@ -114,10 +124,36 @@ class Wiring:
         self.replica = self._replica(tasks)
         commands = None if self.replica is None else self.replica.commands
         services = self._services()
-        dispatcher: Dispatcher[Services] = Dispatcher(load_registry(), None if commands is None else commands.route)
+        dispatcher: Dispatcher[Services] = Dispatcher(
+            load_registry(), None if commands is None else commands.route, None if host is None else refusal
+        )
         self.core = Core(services=services, dispatcher=dispatcher)
         if commands is not None:
             commands.serve_with(dispatcher, services)
+
+    def _open(self, app: App, tasks: TaskGroup) -> None:
+        """What the process has once."""
+        self.net = Net()
+        self.net.around = WATCH.post
+        self.auth = AuthManager(app.home, app.options.env, app.clock)
+        self.refresher = LoginRefresher(self.auth, self.net, app.clock, app.options.env, app.hub.clients)
+        self.logins = BrowserLogins(self.auth, self.net, app.clock, app.options.env, tasks, self._login_ended)
+        self.limits = LastLimits()
+        self.found = discover(app.options.extensions)
+        try:
+            self.features = RuntimeFeatures((*FEATURES, *feature_specs(self.found)), app.config.feature_layers)
+        except FeatureError as error:
+            raise ConfigurationError(str(error)) from error
+        self.hooks = read_hooks(app.config, app.home, app.options.cwd)
+        self.config_warnings = (*config_warnings(app.config.warnings, self.features.current()), *self.hooks.warnings)
+        self.providers = ProviderRegistry(app.config.config, self._provider_wiring())
+        self.fetched_models = FetchedModels(self.providers, self.auth, self.net.client, app.clock)
+
+    def _share(self, host: Wiring) -> None:
+        """What the process has once, as a tenant's part of it uses it. What is wrong with it is told to the host."""
+        self.net, self.auth, self.refresher, self.logins = host.net, host.auth, host.refresher, host.logins
+        self.limits, self.found, self.features, self.hooks = host.limits, host.found, host.features, host.hooks
+        self.providers, self.fetched_models, self.config_warnings = host.providers, host.fetched_models, ()
 
     def _replica(self, tasks: TaskGroup) -> Replica | None:
         """What joins this process to others that share its storage; None where there are none."""
@@ -160,8 +196,8 @@ class Wiring:
     def _services(self) -> Services:
         app = self._app
         return Services(
-            home=app.home,
-            cwd=app.options.cwd,
+            home=app.home if self.ground is None else self.ground.folder,
+            cwd=app.options.cwd if self.ground is None else self.ground.folder,
             clock=app.clock,
             hub=app.hub,
             current_config=lambda: app.config,
@@ -180,24 +216,29 @@ class Wiring:
             gallery=self.gallery,
             picture_reader=PictureReader(self.pictures),
             picture_links=self.picture_links,
-            http_base=lambda: app.http_base,
+            http_base=lambda: (app.host or app).http_base,
             extensions=self.extensions,
             threads=self.threads,
             workspace=self.workspace,
             moment=self.moment,
+            ground=self.ground,
+            allowance=None if self.ground is None else app.limits,
         )
 
     @classmethod
     async def build(cls, app: App, tasks: TaskGroup) -> Wiring:
         """Build; blocking steps run in a worker thread."""
         installation_id = await anyio.to_thread.run_sync(read_installation_id, app.home)
-        return cls(app, app.source().storage(app.tenant), installation_id, tasks)
+        host = None if app.host is None else await app.host.wiring()
+        return cls(app, app.source().storage(app.tenant), installation_id, tasks, host)
 
     async def reload_config(self) -> None:
         """Follow the settings as they stand now. Raises ConfigurationError; the old ones count on then."""
         app = self._app
-        app.config = await anyio.to_thread.run_sync(app.load_config, app.options.cwd)
-        app.hub.inline = app.inline_policy()
+        config = await anyio.to_thread.run_sync(app.load_config, app.options.cwd)
+        for one in app.apps():
+            one.config = config
+            one.hub.inline = one.inline_policy()
         self.features.reload(app.config.feature_layers)
         self.providers.reload(app.config.config)
         self.host.registry(self.features.current())  # loads an extension whose gate opens now
@@ -206,7 +247,8 @@ class Wiring:
         """Interrupt turns, flush storage, close connections upstream."""
         await self.threads.aclose()
         await self.storage.aclose()
-        await self.net.aclose()
+        if self.ground is None:
+            await self.net.aclose()
 
     def extensions(self, features: FeatureSet) -> ExtensionRegistry:
         """What extensions add under these flags; loads one whose gate opens for the first time."""
@@ -222,12 +264,14 @@ class Wiring:
         scope = TurnScope(
             thread_id=thread_id,
             turn_id=turn_id,
-            cwd=Path(settings.cwd),
+            cwd=Path(settings.cwd) if self.ground is None else self.ground.folder,
             originator=originator,
             features=features,
             auth=self.auth.snapshot(self.providers.table(settings.model_provider)),
             provider=provider.facts,
             model=replace(sized, context_window_tokens=effective_context_window(sized)),
+            tilde=self.ground is None,
+            counted_pictures=self.ground is not None and self._app.limits.counts_pictures,
             **self._picture_source(),
         )
         tools = self.host.registry(features).tools.values()
@@ -315,9 +359,21 @@ def _link_secret(app: App, storage: Storage) -> Callable[[str], Awaitable[bytes]
     return app.source().storage(LOCAL_TENANT).shared_secret
 
 
-def picture_saving(home: Path, images: ImageGenerationConfig) -> Saving:
-    """Where pictures are saved; a relative folder is one of the home."""
-    root = home / Path(images.save_dir or FOLDER).expanduser()
+def limited_storage(storage: Storage, limits: TenantLimits, *, stored: bool) -> Storage:
+    """The storage of a tenant's threads, which are counted when they are made."""
+    from app_server.tenants.limited_log import LimitedLog
+
+    return replace(storage, log=LimitedLog(storage.log, limits, stored=stored))
+
+
+def _log_warning(message: str) -> None:
+    get_logger("tenants").warning("extension_of_a_tenant", message=message)
+
+
+def picture_saving(home: Path, images: ImageGenerationConfig, tenant: str = LOCAL_TENANT) -> Saving:
+    """Where pictures are saved; a relative folder is one of the home, another one has a folder for each tenant."""
+    chosen = Path(images.save_dir or FOLDER).expanduser()
+    root = tenant_folder(chosen, tenant) if chosen.is_absolute() else home / chosen
     return Saving(root=root, name_template=images.name_template, quota_bytes=images.quota_mb * MIB)
 
 

@@ -74,3 +74,7 @@ class TurnScope:
     """The provider that `[image_generation] provider` names; None: the turn's own."""
     picture_auth: AuthSnapshot | None = None
     """The login at `picture_provider`."""
+    tilde: bool = True
+    """Whether `~` in a path is a home of this machine; not for a tenant, who has none here."""
+    counted_pictures: bool = False
+    """Whether pictures are limited, so that only those may be made that are counted before they are paid for."""

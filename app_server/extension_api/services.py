@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from app_server.clock import Clock
+from app_server.errors import TenantLimit
 from app_server.extension_api.scopes import AuthSnapshot, TurnScope
 from app_server.extension_api.tools import PictureRef
 from app_server.net_answers import Form as Form

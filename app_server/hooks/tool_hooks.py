@@ -37,6 +37,8 @@ class HookSetup:
     """The hooks of the process and the environment they run in."""
 
     hooks: Hooks = field(default_factory=Hooks)
+    cwd: str | None = None
+    """Where they run; None: in the folder of the turn."""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -101,7 +103,7 @@ class ToolHooks:
         status, verdict = "failed", Verdict(status="failed", text="it was stopped, because the turn was interrupted")
         try:
             ran = await run_command(
-                hook.command, stdin, cwd=self._turn.cwd, env=self._setup.env, timeout_s=hook.timeout_s
+                hook.command, stdin, cwd=self._setup.cwd or self._turn.cwd, env=self._setup.env, timeout_s=hook.timeout_s
             )
             verdict = judge(hook, ran)
             status = verdict.status

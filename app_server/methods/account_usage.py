@@ -17,7 +17,7 @@ from app_server.protocol.account import (
 )
 from app_server.providers.chatgpt_backend import unreadable
 from app_server.rpc.registry import method
-from app_server.threads.manager import check_id
+from app_server.threads.naming import check_id
 
 
 @method("account/usage/read", GetAccountTokenUsageParams)

@@ -28,7 +28,7 @@ from app_server.protocol.image import (
 )
 from app_server.rpc.registry import method
 from app_server.storage.base import PictureRow
-from app_server.threads.manager import shown_id
+from app_server.threads.naming import shown_id
 from app_server.threads.paging import invalid_cursor, page_limit
 
 _CURSOR = re.compile(r"([0-9]{1,15})\.([0-9]{1,15})\.([0-9a-f-]{36})", re.ASCII)

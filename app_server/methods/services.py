@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from app_server.providers.limits import LastLimits
     from app_server.providers.registry import ProviderRegistry
     from app_server.rpc.hub import Hub
+    from app_server.tenants.ground import Ground
+    from app_server.tenants.limits import TenantLimits
     from app_server.threads.manager import ThreadManager
     from app_server.turns.context import Moment, Settings
     from app_server.workspace.belongings import Workspace
@@ -67,6 +69,10 @@ class Services:
     threads: ThreadManager
     workspace: Workspace
     moment: Callable[[str, str, Settings, str], Moment]
+    ground: Ground | None = None
+    """Where a tenant stands; None: whoever asks is the host, or the only one there is."""
+    allowance: TenantLimits | None = None
+    """How much the tenant may have."""
 
     @property
     def config(self) -> LoadedConfig:

@@ -13,8 +13,8 @@ from app_server.providers.catalog import default_model
 from app_server.rpc.registry import method
 from app_server.threads.joining import STREAMED, Notification, hide_open, opened
 from app_server.threads.live_thread import LiveThread
-from app_server.threads.manager import check_id, shown_id
 from app_server.threads.missed import check_since, missed
+from app_server.threads.naming import check_id, shown_id
 from app_server.threads.paging import Anchor, cursor_text, page_limit, slice_ordinals
 from app_server.threads.replay import ThreadState, item_entries, turn_objects
 from app_server.threads.settings import (

@@ -15,17 +15,14 @@ from uuid import NAMESPACE_URL, uuid5
 
 from app_server.moving.rollout_events import command_item, event_item
 from app_server.moving.rollout_files import Line, time_ms
+from app_server.moving.rollout_history import RolloutHistory
 from app_server.moving.rollout_items import Json, camel_keys, wire_item
 from app_server.moving.rollout_settings import changed, first_settings
 from app_server.storage import records as kinds
 from app_server.storage.base import Record
 from app_server.threads.settings import to_json
-from app_server.turns.history import Item, note_call
 
 PREVIEW_CHARS: Final = 200
-_NOT_SENT: Final = frozenset({"additional_tools", "ghost_snapshot"})
-"""Response items that are told anew with each request, or were never for the model."""
-_OWN_MEMBERS: Final = frozenset({"internal_chat_message_metadata_passthrough", "metadata"})
 _SILENT_LINES: Final = frozenset({"world_state", "token_usage_record", "retained_context"})
 _SILENT_EVENTS: Final = frozenset(
     {
@@ -69,17 +66,13 @@ class RolloutThread:
         self._inner: set[str] = set()
         """Turns inside of a turn, of a sub-agent: only what they lead to is shown."""
         self._reasoning: dict[str, Any] | None = None
-        self._words: list[Mapping[str, Any]] = []
-        """The user's messages so far, for a compaction that does not bring its own history."""
-        self._open_calls: dict[str, Item] = {}
         self._in_review = self._is_implicit = False
-        self._pending: list[Mapping[str, Any]] = []
         self._calls: dict[str, Json] = {}
         self._shown: set[str] = set()
         self._usage: Any = None
         self._numbers = 0
         self._made_ids = 0
-        self._base = self._base_message()
+        self._history = RolloutHistory(meta, self._made_id)
 
     # -- lines
     def take(self, line: Line) -> None:
@@ -120,15 +113,9 @@ class RolloutThread:
 
     # -- what the model was sent
     def _response_item(self, payload: Json) -> None:
-        kind = payload.get("type")
-        if kind in _NOT_SENT or not isinstance(kind, str):
+        if not self._history.add(payload):
             return
-        item = {key: value for key, value in payload.items() if key not in _OWN_MEMBERS and value is not None}
-        if kind == "reasoning":
-            item = {"content": None, "encrypted_content": None, **item}
-        self._pending.append(item)
-        note_call(self._open_calls, item)
-        call_id = str(payload.get("call_id"))
+        kind, call_id = payload["type"], str(payload.get("call_id"))
         if kind == "function_call":
             self._calls[call_id] = payload
         elif kind == "function_call_output" and (call := self._calls.pop(call_id, None)) is not None:
@@ -139,32 +126,12 @@ class RolloutThread:
 
     def _compacted(self, payload: Json) -> None:
         self._flush()
-        kept = payload.get("replacement_history")
-        if isinstance(kept, list):
-            history: list[Item] = [self._plain(item) for item in kept if isinstance(item, Mapping)]
-        else:
-            history = [*self._words, self._message("user", str(payload.get("message") or ""))]
-        self._open_calls.clear()
-        self._add(kinds.COMPACTED, {"history": [*self._base, *history]})
-
-    def _plain(self, item: Json) -> dict[str, Any]:
-        return {key: value for key, value in item.items() if key not in _OWN_MEMBERS}
+        self._add(kinds.COMPACTED, {"history": self._history.compacted(payload)})
 
     def _flush(self) -> None:
         """What the model was sent since the last record of it."""
-        if self._pending:
-            self._add(kinds.HISTORY, {"items": self._pending})
-            self._words += [_in_words(item) for item in self._pending if item.get("role") == "user"]
-            self._pending = []
-
-    def _base_message(self) -> list[Mapping[str, Any]]:
-        given = self.meta.get("base_instructions") or self.meta.get("instructions")
-        text = given.get("text") if isinstance(given, Mapping) else given
-        return [self._message("developer", text)] if isinstance(text, str) and text else []
-
-    def _message(self, role: str, text: str) -> dict[str, Any]:
-        content = [{"type": "input_text", "text": text}]
-        return {"type": "message", "id": f"msg_{self._made_id()}", "role": role, "content": content}
+        if items := self._history.take():
+            self._add(kinds.HISTORY, {"items": items})
 
     # -- what was shown
     def _event(self, event: Json) -> None:
@@ -264,11 +231,10 @@ class RolloutThread:
 
     def _implicit_turn(self) -> None:
         """A turn that nothing announced: the user's words, which were sent just before, belong to it."""
-        last = self._pending.pop() if self._pending and self._pending[-1].get("role") == "user" else None
+        words = self._history.take_back_words()
         self._start_turn(self._made_id(), self._at_ms)
         self._is_implicit = True
-        if last is not None:
-            self._pending.append(last)
+        self._history.give_back(words)
 
     def _start_turn(self, turn_id: str, started_ms: int) -> None:
         self._cut_off()
@@ -277,8 +243,8 @@ class RolloutThread:
             self._first_settings = to_json(self.settings)
         self._turn, self._started_ms, self._error = turn_id, self._nearer(started_ms), None
         self._shown.clear()
-        if not self.turns and not self.records and self._base:
-            self._add(kinds.HISTORY, {"items": self._base})
+        if not self.turns and not self.records and self._history.base:
+            self._add(kinds.HISTORY, {"items": self._history.base})
         self.turns.append(turn_id)
         self.recency_ms = self.updated_ms = self._started_ms
         self._add(kinds.TURN_STARTED, {"turnId": turn_id, "startedAtMs": self._started_ms})
@@ -298,10 +264,7 @@ class RolloutThread:
 
     def _end_turn(self, status: str, event: Json) -> None:
         self._show(None)
-        for call_id, call in self._open_calls.items():  # a history with an open call is refused
-            output = {"type": f"{call['type']}_output", "id": f"out_{self._made_id()}", "call_id": call_id}
-            self._pending.append({**output, "output": "the outcome of this call was not recorded"})
-        self._open_calls.clear()
+        self._history.answer_calls()
         self._flush()
         lasted = event.get("duration_ms")
         ended_ms = self._started_ms + lasted if type(lasted) is int else max(self._at_ms, self._started_ms)
@@ -367,15 +330,6 @@ class RolloutThread:
         """An id for what has none: the same one, whenever the rollout is read."""
         self._made_ids += 1
         return str(uuid5(NAMESPACE_URL, f"{self.thread_id}/{self._made_ids}"))
-
-
-def _in_words(item: Item) -> Item:
-    """A message without its pictures."""
-    parts = item.get("content")
-    if not isinstance(parts, list):
-        return item
-    words = [part for part in parts if isinstance(part, Mapping) and part.get("type") == "input_text"]
-    return {**item, "content": words}
 
 
 def _turn_error(error: Json | None) -> dict[str, Any] | None:

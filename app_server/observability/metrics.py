@@ -75,7 +75,10 @@ class Metrics:
         self.methods = frozenset(methods)
         self.turns_started = Counter("turns_started_total", "Turns that began.")
         self.turns_ended = Counter(
-            "turns_ended_total", "Turns that ended, by how.", "status", ("completed", "failed", "interrupted")
+            "turns_ended_total",
+            "Turns that ended, by how.",
+            "status",
+            ("completed", "failed", "interrupted", "handed_over"),
         )
         self.turn_s = Histogram("turn_seconds", "How long turns took.", TURN_BUCKETS_S)
         self.deltas = Counter("deltas_total", "Pieces of running text, as turns showed them.")

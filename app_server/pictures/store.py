@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import base64
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
 
 from app_server.clock import Clock, SystemClock
-from app_server.extension_api.services import CheckedPicture, PictureRejected, SavedPicture
+from app_server.extension_api.services import CheckedPicture, PictureRejected, PictureRoom, SavedPicture
 from app_server.pictures.check import PictureLimits, check_picture
 from app_server.pictures.files import picture_name, write_new
 from app_server.pictures.quota import over_quota
@@ -45,6 +45,21 @@ def data_url(ref: PictureRef, data: bytes) -> str:
     return f"data:{ref.mime};base64,{base64.b64encode(data).decode('ascii')}"
 
 
+class Allowance(Protocol):
+    """How many pictures a tenant may have; `tenants/limits.TenantLimits` has this shape."""
+
+    async def pictures(self, count: int) -> PictureRoom: ...
+
+    async def space(self) -> None: ...
+
+
+class AnyRoom:
+    """The `PictureRoom` where nobody counts."""
+
+    async def leave(self, unspent: int) -> None:
+        """Nothing was counted."""
+
+
 @frozen
 class Saving:
     """Where generated pictures go, how they are called, and how much of them there may be (0: any)."""
@@ -65,21 +80,28 @@ class PictureStore:
         *,
         saving: Saving | None = None,
         clock: Clock | None = None,
+        allowance: Allowance | None = None,
+        within: Sequence[Path] | None = None,
     ) -> None:
+        """`within`: the only folders in which a file of somebody's choice is read; None: it may lie anywhere."""
         self._blobs, self._limits = blobs, limits or PictureLimits()
         self._saving, self._clock = saving or Saving(root=home / FOLDER), clock or SystemClock()
+        self._allowance, self._within = allowance, within
         self._limiter = anyio.CapacityLimiter(DECODERS)
 
     async def check(self, data: bytes) -> CheckedPicture:
         """Type by magic number, dimensions, alpha, limits. Raises PictureRejected."""
         return await self._in_thread(lambda: check_picture(data, self._limits))
 
-    async def require_room(self) -> None:
-        """Ask before a picture is paid for. Raises PictureRejected at or above the quota, with what to do."""
+    async def require_room(self, count: int = 1) -> PictureRoom:
+        """Ask before pictures are paid for. Raises PictureRejected at or above the quota, with what to do.
+
+        Raises PicturesUsedUp when the allowance is used up."""
         if quota_bytes := self._saving.quota_bytes:
             why = over_quota(await self._blobs.adopted_bytes(), quota_bytes)
             if why is not None:
                 raise PictureRejected(why)
+        return AnyRoom() if self._allowance is None else await self._allowance.pictures(count)
 
     async def save_generated(
         self, picture: CheckedPicture, *, thread_id: str, call_id: str, prompt: str = ""
@@ -108,8 +130,12 @@ class PictureStore:
                 raise OSError(error.message) from error
         return SavedPicture(ref=ref, path=path)
 
-    async def keep(self, picture: CheckedPicture, *, thread_id: str) -> PictureRef:
-        """Store bytes that have no file of their own. Raises OSError when the store refuses them."""
+    async def keep(self, picture: CheckedPicture, *, thread_id: str, paid: bool = False) -> PictureRef:
+        """Store bytes that have no file of their own. Raises OSError when the store refuses them.
+
+        Raises PicturesUsedUp when the allowance is used up, unless they are paid for."""
+        if self._allowance is not None and not paid:
+            await self._allowance.space()
         return await self._put(picture, thread_id)
 
     async def thumbnail(self, data: bytes, *, max_bytes: int = 24 * 1024) -> str | None:
@@ -139,7 +165,7 @@ class PictureStore:
 
     async def read_file(self, path: Path) -> CheckedPicture:
         """A picture file of the user, unscaled. Raises PictureRejected with the path and the cause."""
-        return await self._in_thread(lambda: _read_file(path, self._limits))
+        return await self._in_thread(lambda: _read_file(path, self._limits, self._within))
 
     async def _put(self, picture: CheckedPicture, thread_id: str, name: str | None = None) -> PictureRef:
         try:
@@ -151,7 +177,9 @@ class PictureStore:
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
 
-def _read_file(path: Path, limits: PictureLimits) -> CheckedPicture:
+def _read_file(path: Path, limits: PictureLimits, within: Sequence[Path] | None) -> CheckedPicture:
+    if within is not None and not _lies_in(path, within):
+        raise _unreadable(path, "files of this machine are not read; send the picture itself")
     data = _read_bytes(path, limits.max_bytes)
     try:
         return check_picture(data, limits)
@@ -174,6 +202,15 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
         raise _unreadable(path, f"{error.strerror or 'the disk refused'}; give another path") from error
     except ValueError as error:  # a NUL or a lone surrogate
         raise _unreadable(path, "no file can have this name; check the path") from error
+
+
+def _lies_in(path: Path, folders: Sequence[Path]) -> bool:
+    """Whether the file itself, behind every link, is below one of the folders; what cannot be looked up is not."""
+    try:
+        real = path.resolve()
+        return any(real.is_relative_to(folder.resolve()) for folder in folders)
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def _unreadable(path: Path, cause: str) -> PictureRejected:

@@ -31,13 +31,14 @@ if TYPE_CHECKING:
     from app_server.replicas.post import Post
     from app_server.rpc.hub import Hub
     from app_server.storage.base import Record, ThreadLog, ThreadRow
-    from app_server.storage.cluster import Cluster
+    from app_server.storage.cluster import Cluster, Letter
     from app_server.threads.live_thread import LiveThread
 
 log = get_logger("replicas")
 SAY_EVERY_S: Final = 5.0
 JOIN_S: Final = 2.0
 """How long the owner is waited for; without its answer, text that runs right now is shown from its next piece on."""
+JOIN_LOOK_S: Final = 0.25
 REPLY_S: Final = 1.0
 """For how long the reply to a command goes before what the command brought about."""
 
@@ -146,13 +147,23 @@ class Following:
     async def _ask_owner(self, thread_id: str, entry: _Entry) -> Sequence[Any]:
         """What its owner has told of open items; it tells us what is passing from then on."""
         letter_id = await self._cluster.post("command", thread_id, {"follow": self._cluster.replica})
-        letter = await self._post.look(letter_id, JOIN_S)
+        letter = await self._answered(letter_id, thread_id)
         await self._cluster.remove(letter_id)
         if letter is None or letter.answer is None:
             return ()
         entry.passed = letter.answer["passed"]
         pieces: Sequence[Any] = letter.answer["pieces"]
         return pieces
+
+    async def _answered(self, letter_id: str, thread_id: str) -> Letter | None:
+        """The letter with its answer, or as it was when its owner was gone: who joins holds up whoever takes over."""
+        letter: Letter | None = None
+        with anyio.move_on_after(JOIN_S):
+            while True:
+                letter = await self._post.look(letter_id, JOIN_LOOK_S)
+                if letter is None or letter.answer is not None or await self._cluster.owner(thread_id) is None:
+                    break
+        return letter
 
     # -- hints
     def hear(self, hint: Hint) -> bool:

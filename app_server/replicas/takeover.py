@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = get_logger("replicas")
 LOOK_EVERY_S: Final = 0.5
 AT_A_LOOK: Final = 32
+AT_ONCE: Final = 8
 
 
 async def take_over(cluster: Cluster, threads: ThreadManager) -> None:
@@ -38,16 +39,23 @@ async def take_over(cluster: Cluster, threads: ThreadManager) -> None:
 
 
 async def look(cluster: Cluster, threads: ThreadManager) -> None:
-    """Take over what has no owner now, each thread by itself."""
+    """Take over what has no owner now, each thread by itself, a few at once: one that has to wait holds up no other."""
     found = await cluster.ownerless(AT_A_LOOK)
     random.shuffle(found)  # so that replicas do not race for each
-    for thread_id in found:
-        if await cluster.owner(thread_id) is not None:
-            continue
+    limiter = anyio.CapacityLimiter(AT_ONCE)
+    async with anyio.create_task_group() as tasks:
+        for thread_id in found:
+            tasks.start_soon(_take, cluster, threads, thread_id, limiter)
+
+
+async def _take(cluster: Cluster, threads: ThreadManager, thread_id: str, limiter: anyio.CapacityLimiter) -> None:
+    async with limiter:
         try:
+            if await cluster.owner(thread_id) is not None:
+                return
             await threads.close_ownerless(thread_id)
         except (Draining, InvalidRequest):  # another replica was faster, or the thread is being deleted
-            continue
+            return
         except AppServerError as error:
             log.error("takeover_failed", thread_id=thread_id, cause=error.message)
         else:

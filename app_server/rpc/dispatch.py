@@ -41,9 +41,16 @@ Answer = tuple[bytes, bool]
 class Dispatcher(Generic[S]):
     """The methods of the server; one is made ready when it is first called."""
 
-    def __init__(self, methods: Mapping[str, MethodSpec], elsewhere: Elsewhere | None = None) -> None:
-        """`elsewhere`: for a request that another process may have to serve, the way to its answer."""
-        self._methods, self._elsewhere = methods, elsewhere
+    def __init__(
+        self,
+        methods: Mapping[str, MethodSpec],
+        elsewhere: Elsewhere | None = None,
+        gate: Callable[[str], RpcError | None] | None = None,
+    ) -> None:
+        """`elsewhere`: for a request that another process may have to serve, the way to its answer.
+
+        gate: why a method of these is not for our clients; None lets it pass."""
+        self._methods, self._elsewhere, self._gate = methods, elsewhere, gate
         self._table: dict[str, Engine] = {}
 
     def begin(
@@ -52,6 +59,8 @@ class Dispatcher(Generic[S]):
         """The answer, or where the handler has something to wait for, a coroutine that ends with it. Never raises.
 
         here: it is served in this process whatever it is about."""
+        if self._gate is not None and request.method in self._methods and (why := self._gate(request.method)):
+            return _refusal(request, why)
         if self._elsewhere is not None and not here and (waiting := self._elsewhere(ctx, request)) is not None:
             return _from_elsewhere(request, waiting)
         if request.method not in self._table:

@@ -29,6 +29,11 @@ def tenant_of(principal: str | None) -> str:
     return LOCAL_TENANT if principal is None else f"user:{principal}"
 
 
+def principal_of(tenant: str) -> str:
+    """The name that `tenant_of` made this tenant of."""
+    return tenant.removeprefix("user:")
+
+
 class StorageError(AppServerError):
     """The log or a blob cannot be read or written; the message says which and why."""
 
@@ -299,6 +304,10 @@ class BlobStore(Protocol):
 
     async def adopted_bytes(self) -> int:
         """The size of all generated pictures together: those that were adopted, or put with a name."""
+        ...
+
+    async def kept_bytes(self) -> int:
+        """The size of all pictures together, attachments included."""
         ...
 
 

@@ -105,6 +105,10 @@ class MemoryBlobStore:
         world = await self._process.world()
         return sum(len(data) for (_, path), data in world.blobs.items() if path is not None)
 
+    async def kept_bytes(self) -> int:
+        world = await self._process.world()
+        return sum(map(len, world.blobs.values()))
+
 
 async def _remove_unowned(world: MemoryStorageWorld, owned: set[tuple[str, str | None]]) -> tuple[str, ...]:
     unowned = owned.difference(*world.blob_owners.values())

@@ -82,6 +82,8 @@ class BlobRows(Protocol):
 
     async def named_bytes(self) -> int: ...
 
+    async def kept_bytes(self) -> int: ...
+
 
 class ObjectBlobStore:
     """`BlobStore` over objects, of one tenant."""
@@ -139,6 +141,9 @@ class ObjectBlobStore:
 
     async def adopted_bytes(self) -> int:
         return await self._rows.named_bytes()
+
+    async def kept_bytes(self) -> int:
+        return await self._rows.kept_bytes()
 
     async def _remove(self, unowned: Iterable[str]) -> tuple[str, ...]:
         """Remove objects without owner, and some that others left behind. What the store refuses is left for later."""

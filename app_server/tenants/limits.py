@@ -32,6 +32,7 @@ RETRY_MS: Final = 2000
 GIVE_BACK_S: Final = 5.0
 """What cannot be given back in this time ends with the process, or with its day."""
 MIB: Final = 1024 * 1024
+ANY_NUMBER: Final = 2**31
 
 
 def limits_for(config: TenantsConfig, principal: str) -> TenantLimitsConfig:
@@ -114,6 +115,18 @@ class TenantLimits:
         if held is not _NOTHING:
             self._turns[held] = is_over
             self._tasks.start_soon(self._follow, held, ended)
+
+    def went_on(self, ended: Callable[[], Awaitable[None]], is_over: Callable[[], bool]) -> None:
+        """A turn goes on here that another replica began: it counts, and is not refused."""
+        self._tasks.start_soon(self._count, ended, is_over)
+
+    async def _count(self, ended: Callable[[], Awaitable[None]], is_over: Callable[[], bool]) -> None:
+        try:
+            held = await self._take("turns", ANY_NUMBER if self._most().max_running_turns else 0, [uuid7()])
+        except AppServerError as error:
+            log.warning("turn_not_counted", cause=error.message)
+        else:
+            self.until_over(held, ended, is_over)
 
     async def _follow(self, held: Held, ended: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -58,6 +58,8 @@ class ThreadDeps:
     features: Callable[[Settings], FeatureSet]
     """The flags as a thread with these settings has them."""
     hooks: HookSetup = field(default_factory=HookSetup)
+    reads_folders: bool = True
+    """Whether the folder of a thread is one of this machine, which may be looked into."""
     rescue: Callable[[str, Mapping[str, Any]], Awaitable[Rescued | None]] | None = None
     """(thread id, open item) → the picture that a dead process saved for it."""
 
@@ -343,7 +345,7 @@ class LiveThread:
 
     def _repository(self, cwd: str) -> dict[str, Any]:
         """What the thread's row says of its repository; a folder that is none is asked once."""
-        if self._no_repository == cwd:
+        if not self._deps.reads_folders or self._no_repository == cwd:
             return {}
         found = git_info(Path(cwd))
         self._no_repository = cwd if found is None else None

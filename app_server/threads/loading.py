@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from app_server.storage.base import Lease, Record, ThreadLog, ThreadRow
     from app_server.threads.following import FollowedThread
     from app_server.threads.replay import ThreadState
+    from app_server.turns.engine import Turn
 
 
 @frozen
@@ -62,6 +63,14 @@ async def load_stored(row: ThreadRow, lease: Lease, log: ThreadLog, deps: Thread
         records += closed
     live = LiveThread(row=row, lease=lease, log=log, state=state, deps=deps, last_seq=state.last_seq)
     return Loaded(live=live, records=records, state=state)
+
+
+def handed_over(loaded: Loaded, now_ms: int) -> Turn | None:
+    """The turn of a thread that was just loaded to go on with, where its last replica left one."""
+    if loaded.state is None or (handed := loaded.state.handed_over) is None:
+        return None
+    begun_at_ms = loaded.state.turns[handed["turnId"]].started_at_ms or now_ms
+    return loaded.ours.continue_turn(handed["turnId"], begun_at_ms, handed["outputSchema"])
 
 
 async def _rescued(thread_id: str, state: ThreadState, deps: ThreadDeps) -> dict[str, Rescued]:

@@ -22,8 +22,9 @@ from app_server.storage import records as kinds
 from app_server.storage.base import Lease, LeaseHeld, Record, Storage, StorageError, ThreadPage, ThreadQuery, ThreadRow
 from app_server.threads.fork import forked_records, settings_of
 from app_server.threads.live_thread import LiveThread, ThreadDeps, with_meta
-from app_server.threads.loading import Loaded, load_stored
+from app_server.threads.loading import Loaded, handed_over, load_stored
 from app_server.threads.making import first_record, new_row
+from app_server.threads.naming import canonical, check_id, shown_id
 from app_server.threads.replay import ThreadState, advance, closing_records, replay
 from app_server.threads.unloading import Unloader, unused
 from app_server.threads.view import NOT_LOADED, thread_object
@@ -50,6 +51,8 @@ class ThreadManager:
         """By thread id, for as long as somebody holds or awaits one."""
         self.elsewhere: Elsewhere | None = None
         """The threads of other replicas, where there are any."""
+        self.went_on: Callable[[LiveThread], None] | None = None
+        """Told of a turn that goes on here and was begun elsewhere, where turns are counted."""
         self.unloader = Unloader(lambda: self._live.values(), self._close, turns, deps.clock)
 
     # -- finding
@@ -59,12 +62,12 @@ class ThreadManager:
         return list(self._live)
 
     def find(self, thread_id: str) -> LiveThread | None:
-        return self._live.get(_canonical(thread_id))
+        return self._live.get(canonical(thread_id))
 
     def shown(self, thread_id: str) -> LiveThread | FollowedThread | None:
         """The thread as clients here see it live: loaded, or followed at another replica."""
         live = self.find(thread_id)
-        return live if live is not None or self.elsewhere is None else self.elsewhere.find(_canonical(thread_id))
+        return live if live is not None or self.elsewhere is None else self.elsewhere.find(canonical(thread_id))
 
     async def require(self, thread_id: str) -> LiveThread:
         """A loaded thread. Raises InvalidRequest that tells a stored one from an unknown one."""
@@ -175,7 +178,7 @@ class ThreadManager:
         Raises InvalidRequest for an unknown or archived thread, or one that another process writes.
         """
         check_id(thread_id)
-        thread_id = _canonical(thread_id)
+        thread_id = canonical(thread_id)
         async with self._locks.setdefault(thread_id, anyio.Lock()):
             if (live := self._live.get(thread_id)) is not None:
                 return Loaded(live=live)
@@ -197,15 +200,9 @@ class ThreadManager:
             if self.elsewhere is not None:
                 self.elsewhere.came_here(loaded.ours, loaded.records)
             self._keep(loaded.ours)
-            self._go_on(loaded)
+            if (turn := handed_over(loaded, self._clock.now_ms())) is not None:
+                self.run(loaded.ours, turn)
             return loaded
-
-    def _go_on(self, loaded: Loaded) -> None:
-        """Run a turn that was handed over to whoever loads the thread."""
-        if loaded.state is not None and (handed := loaded.state.handed_over) is not None:
-            begun_at_ms = loaded.state.turns[handed["turnId"]].started_at_ms or self._clock.now_ms()
-            turn = loaded.ours.continue_turn(handed["turnId"], begun_at_ms, handed["outputSchema"])
-            self.run(loaded.ours, turn)
 
     async def _lease_or_follow(self, row: ThreadRow) -> Lease | FollowedThread:
         try:
@@ -365,12 +362,28 @@ class ThreadManager:
         return [live for live in self._live.values() if live.active is not None]
 
     async def settled(self) -> None:
-        """Wait until no turn runs here any more; where there are other replicas, turns may go on there."""
+        """Wait until no turn runs here any more; where there are other replicas, threads and their turns go on there."""
         if self.elsewhere is not None:
             for live in self.running:
                 live.hand_over()
-        while running := self.running:
+        while True:
+            if self.elsewhere is not None:
+                for live in list(self._live.values()):
+                    await self._leave(live, self.elsewhere)
+            if not (running := self.running):
+                return
             await running[0].settled()
+
+    async def _leave(self, live: LiveThread, elsewhere: Elsewhere) -> None:
+        """Let other replicas have a thread in which nothing runs; who follows it here follows it on there."""
+        if live.row.meta.get("ephemeral"):
+            return
+        async with self._locks.setdefault(live.thread_id, anyio.Lock()):
+            if self._live.get(live.thread_id) is live and live.active is None:
+                del self._live[live.thread_id]
+                with suppress(StorageError):  # it runs out
+                    await self._storage.leases.release(live.lease)
+                elsewhere.went(live)
 
     async def aclose(self) -> None:
         """Interrupt every turn and wait for their ends; give the leases back."""
@@ -385,22 +398,3 @@ class ThreadManager:
     def _storage_of(self, row: ThreadRow) -> Storage:
         """Ephemeral threads leave nothing on the disk: their log is in memory."""
         return self._ephemeral if row.meta.get("ephemeral") else self._storage
-
-
-def check_id(thread_id: str) -> None:
-    """Raises InvalidRequest for a text that cannot be a thread id."""
-    if parse_uuid(thread_id) is None:
-        raise InvalidRequest(
-            f"invalid thread id: {shown_id(thread_id)} is not a UUID; use an id of thread/list",
-            data_code="invalidThreadId",
-        )
-
-
-def shown_id(text: str) -> str:
-    """An id from outside, fit for a message."""
-    clean = "".join(char if char.isprintable() else "�" for char in text[:80])
-    return clean + ("…" if len(text) > 80 else "")
-
-
-def _canonical(thread_id: str) -> str:
-    return parse_uuid(thread_id) or thread_id

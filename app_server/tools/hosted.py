@@ -23,4 +23,9 @@ def hosted_exposure(scope: TurnScope) -> Exposure:
             f"the provider {scope.provider.id} has no image tool of its own, and that of this server is not offered; "
             "enable imagegenext in [features]"
         )
+    if isinstance(exposure, Visible) and scope.counted_pictures:
+        return Hidden(
+            "the host of this server limits pictures, and those of the provider's own tool cannot be counted before they "
+            "are paid for; enable imagegenext in [features]"
+        )
     return exposure

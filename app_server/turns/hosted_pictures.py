@@ -91,5 +91,5 @@ async def _save(
         saved = await pictures.save_generated(checked, thread_id=thread_id, call_id=item_id, prompt=prompt)
     except OSError as error:  # never a lost picture: without its file it is kept as a blob
         log.warning("picture_not_saved", item_id=item_id, cause=error.strerror)
-        return await pictures.keep(checked, thread_id=thread_id), None
+        return await pictures.keep(checked, thread_id=thread_id, paid=True), None
     return saved.ref, None if saved.path is None else str(saved.path)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from app_server.errors import InternalError, InvalidRequest
-from app_server.extension_api.services import CheckedPicture, PictureRejected, Pictures
+from app_server.extension_api.services import CheckedPicture, PictureRejected, Pictures, PicturesUsedUp
 from app_server.protocol.user_input import (
     ImageUserInput,
     LocalImageUserInput,
@@ -35,9 +35,17 @@ _STORED = "urn:sha256:"
 
 
 async def resolve_input(
-    inputs: Sequence[UserInput], *, client_id: str | None, cwd: Path, thread_id: str, pictures: Pictures
+    inputs: Sequence[UserInput],
+    *,
+    client_id: str | None,
+    cwd: Path,
+    thread_id: str,
+    pictures: Pictures,
+    tilde: bool = True,
 ) -> UserMessage:
-    """Resolve one message. Raises InvalidRequest for input that cannot be taken, naming its place."""
+    """Resolve one message. Raises InvalidRequest for input that cannot be taken, naming its place.
+
+    tilde: whether `~` in a path is a home of this machine. Raises TenantLimit where no more bytes are taken."""
     stored: list[Mapping[str, Any]] = []
     parts: list[Mapping[str, Any]] = []
     for index, given in enumerate(inputs):
@@ -55,7 +63,7 @@ async def resolve_input(
                 parts.append(part)
             case LocalImageUserInput():
                 stored.append(wire)
-                parts.append(await _local_picture(given, cwd, thread_id, pictures))
+                parts.append(await _local_picture(given, _absolute(given.path, cwd, tilde), thread_id, pictures))
             case SkillUserInput() | MentionUserInput():
                 stored.append(wire)
                 parts.append({"type": "input_text", "text": f"[{given.type}: {given.name}]({given.path})"})
@@ -107,10 +115,9 @@ def _decode(url: str, where: str) -> bytes:
 
 
 async def _local_picture(
-    given: LocalImageUserInput, cwd: Path, thread_id: str, pictures: Pictures
+    given: LocalImageUserInput, path: Path, thread_id: str, pictures: Pictures
 ) -> Mapping[str, Any]:
     """The picture with its path, so that the model can name the file; words when it cannot be read."""
-    path = _absolute(given.path, cwd)
     try:
         ref = await _keep(await pictures.read_file(path), thread_id, pictures)
     except PictureRejected as rejected:
@@ -118,8 +125,8 @@ async def _local_picture(
     return {**picture_part(ref, given.detail or _DEFAULT_DETAIL), "path": given.path}
 
 
-def _absolute(path: str, cwd: Path) -> Path:
-    return cwd / Path(path).expanduser()
+def _absolute(path: str, cwd: Path, tilde: bool) -> Path:
+    return cwd / (Path(path).expanduser() if tilde else path)
 
 
 async def _keep(picture: CheckedPicture, thread_id: str, pictures: Pictures) -> PictureRef:
@@ -127,3 +134,5 @@ async def _keep(picture: CheckedPicture, thread_id: str, pictures: Pictures) -> 
         return await pictures.keep(picture, thread_id=thread_id)
     except OSError as error:
         raise InternalError(f"The attached picture could not be stored: {error}", data_code="storage") from error
+    except PicturesUsedUp as full:
+        raise full.limit from None

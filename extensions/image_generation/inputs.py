@@ -81,7 +81,7 @@ async def _from_files(
 ) -> Inputs:
     ready, files = [], []
     for text in arguments.paths:
-        path = resolve_path(text, call.scope.cwd)
+        path = resolve_path(text, call.scope.cwd, tilde=call.scope.tilde)
         picture = await pictures.read_file(path)
         ready.append(await _ready(picture.ref, picture.data))
         files.append(InputFile(path=str(path), sha256=picture.ref.sha256))
@@ -92,7 +92,7 @@ async def _mask(text: str | None, call: ToolCall, pictures: Pictures) -> InputPi
     """The mask as it is: a PNG, whose alpha channel says what may change."""
     if text is None:
         return None
-    path = resolve_path(text, call.scope.cwd, "mask_path")
+    path = resolve_path(text, call.scope.cwd, "mask_path", tilde=call.scope.tilde)
     picture = await pictures.read_file(path)
     if picture.ref.mime != "image/png":
         raise ToolFailure(f"`mask_path` must be a PNG file, but {path} is {picture.ref.mime}; save the mask as PNG")

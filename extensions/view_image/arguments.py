@@ -67,10 +67,10 @@ def parse_arguments(text: str) -> ViewArguments:
     return ViewArguments(path=_path(data.get("path")), detail=_detail(data.get("detail")))
 
 
-def resolve_path(text: str, cwd: Path) -> Path:
+def resolve_path(text: str, cwd: Path, *, tilde: bool = True) -> Path:
     """The absolute path that the model means: `~` is the home, anything else relative is taken from `cwd`."""
     try:
-        path = Path(text).expanduser()
+        path = Path(text).expanduser() if tilde else Path(text)
     except RuntimeError as error:  # no such user, or a user without a home
         raise ToolFailure(f"`path`: no home folder is known for `{text}`; give an absolute path") from error
     return Path(os.path.normpath(cwd / path))

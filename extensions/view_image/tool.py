@@ -66,7 +66,7 @@ class ViewImageTool:
         arguments = parse_arguments(call.arguments)
         if isinstance(exposure := self.exposure(call.scope), Hidden):  # the model was changed since it was offered
             raise ToolFailure(f"view_image cannot be used: {exposure.reason}")
-        path = resolve_path(arguments.path, call.scope.cwd)
+        path = resolve_path(arguments.path, call.scope.cwd, tilde=call.scope.tilde)
         try:
             picture = await self._pictures.read_file(path)
             ref = await self._pictures.keep(picture, thread_id=call.scope.thread_id)

@@ -18,7 +18,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("features", "protocol", "errors", "ids", "clock", "version", "sse", "net_answers", "net_chunks", "child_groups"),
     ("transport", "config", "net", "observability", "extension_api", "platform_facts"),
     ("auth", "storage", "providers", "approvals", "hooks", "workspace"),
-    ("pictures", "tools", "rpc"),
+    ("pictures", "tools", "rpc", "tenants"),
     ("turns",),
     ("threads",),
     ("methods", "moving", "extension_host", "replicas"),

@@ -1,4 +1,4 @@
-"""What a cluster run must not show: records lost or doubled, turns run twice or left open, texts and pictures not whole.
+"""What a cluster run must not show: records lost or doubled, turns run twice or left open, texts or pictures in part.
 
 Pure: the database as it was left, what each client saw, what the provider was asked, and which replicas were taken
 away. Every fault is one line that says what is needed to understand it. `latency.py` has the times.
@@ -98,14 +98,19 @@ def _item_faults(name: str, thread: StoredThread) -> Iterator[str]:
 
 
 def text_fault(item: Mapping[str, Any]) -> str | None:
-    """What is wrong with the text of a message: it has to be whole, or a part where the item says that it was dropped."""
+    """What is wrong with the text of a message: it is whole, or a part where the item says that it was dropped."""
     if item["type"] != "agentMessage":
         return None
     text = str(item["text"])
-    key = text.split(" ", 1)[0].rpartition(".")[0]
+    key = key_of_text(text)
     if item.get("status") == "dropped":
         return None if not text or is_part(text, of=key) else f"a dropped message is no part of one: {text[:200]!r}"
     return None if text == whole_text(key) else f"a message is not whole: {len(text)} characters: {text[:200]!r}"
+
+
+def key_of_text(text: str) -> str:
+    """The key of a message, by its first piece."""
+    return text.split(" ", 1)[0].rpartition(".")[0]
 
 
 # -- what clients saw
@@ -126,7 +131,7 @@ def client_faults(seen: Seen, thread: StoredThread | None) -> Iterator[str]:
         if (kept := stored.get(seq)) is None or _plain(kept) != _plain(item):
             yield f"{name}: item {item['id']} at seq {seq} was shown as {_plain(item)}, and is stored as {kept}"
     for streamed, whole in seen.streamed:
-        key = whole.split(" ", 1)[0].rpartition(".")[0]
+        key = key_of_text(whole or streamed)
         if streamed and not is_part(streamed, of=key):
             yield f"{name}: the pieces of the message of {key} came twice or out of order: {streamed[:300]!r}"
     begun = {r.data["turnId"] for r in thread.records if r.kind == kinds.TURN_STARTED}

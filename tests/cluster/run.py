@@ -1,4 +1,4 @@
-"""One cluster run from its begin to its verdict: starts what it needs, lets the load and the trouble go, looks at it all.
+"""One cluster run from its begin to its verdict: starts all it needs, lets load and trouble go, looks at what is left.
 
 `__main__` runs the long one, `test_cluster_short` a short one. PostgreSQL and the processes end with it.
 """
@@ -258,13 +258,14 @@ class _Run:
             "notifications with a record": sum(len(seen.rows) for seen in self._seen),
             "turns acknowledged": sum(len(seen.acknowledged) for seen in self._seen),
             "turns without an answer": sum(len(seen.unknown) for seen in self._seen),
-            "messages whole by their pieces alone": f"{sum(one == whole for one, whole in streamed)} of {len(streamed)}",
+            "messages whole by their pieces": f"{sum(one == whole for one, whole in streamed)} of {len(streamed)}",
             **{f"refused: {what}": count for what, count in refused.most_common(12)},
         }
 
 
 async def _picture(connection: Connection, sha256: str) -> bytes:
-    data, offset = b"", 0
+    data = b""
+    offset: int | None = 0
     while offset is not None:
         piece = await connection.ask("image/read", {"sha256": sha256, "offset": offset})
         data += base64.b64decode(piece["data"])

@@ -25,7 +25,6 @@ from tests.support.streams import websocket
 STALL_AT, DRAIN_AT = 0.3, 0.6
 """Of the time."""
 LONGER_THAN_A_LEASE_S = 3.0
-QUIET_S = 0.5
 OWNED = "SELECT thread_id FROM leases WHERE owner = $1 AND last_seq IS NOT NULL"
 
 
@@ -77,8 +76,7 @@ class Trouble:
         async with anyio.create_task_group() as tasks:
             for at_s, what in plan:
                 await anyio.sleep(max(0.0, began_s + at_s - time.monotonic()))
-                while not (chosen := self._spare()):
-                    await anyio.sleep(QUIET_S)
+                chosen = await self._spare()
                 if time.monotonic() - began_s > self._seconds:
                     break
                 chosen.ready = False
@@ -89,24 +87,25 @@ class Trouble:
         kills = [(at_s, "kill") for at_s in _steps(self._every_s, self._seconds)]
         return iter(sorted([*kills, *((at_s, what) for what, at_s in single.items())]))
 
-    def _spare(self) -> Replica | None:
-        """One that may go: another one stays."""
-        ready = self._fleet.ready()
-        return random.choice(ready) if len(ready) > 1 else None
+    async def _spare(self) -> Replica:
+        """One that may go, as soon as another one stays."""
+        return random.choice(await self._fleet.several_ready(2))
 
     async def _kill(self, replica: Replica) -> None:
+        at_ms = now_ms()
         await self._fleet.kill(replica)
-        await self._note("killed", replica)
+        await self._note("killed", replica, at_ms)
         await self._again(replica)
 
     async def _stall(self, replica: Replica) -> None:
+        at_ms = now_ms()
         self._fleet.stop(replica)
-        await self._note("stopped", replica)
+        await self._note("stopped", replica, at_ms)
         await anyio.sleep(self._fleet.wiring.ttl_s + LONGER_THAN_A_LEASE_S)
         self._fleet.go_on(replica)
 
     async def _drain(self, replica: Replica) -> None:
-        await self._note("drained", replica)
+        await self._note("drained", replica, now_ms())
         began_s = time.monotonic()
         status = await self._fleet.drain(replica)
         self.done.drains_s.append(time.monotonic() - began_s)
@@ -118,8 +117,7 @@ class Trouble:
         place = self._fleet.now.index(replica)
         await self.welcome(await self._fleet.start(place))
 
-    async def _note(self, how: str, replica: Replica) -> None:
-        at_ms = now_ms()
+    async def _note(self, how: str, replica: Replica, at_ms: int) -> None:
         rows = await self._database.fetch(OWNED, replica.owner)
         threads = frozenset(thread_id for (thread_id,) in rows)
         self.done.blows.append(Blow(how=how, replica=replica.name, owner=replica.owner, at_ms=at_ms, threads=threads))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import asyncpg
 import pytest
 
 from app_server.cli import main
@@ -21,7 +22,7 @@ from app_server.storage.postgres.address import read_address
 from app_server.storage.postgres.database import PostgresDatabase
 from app_server.storage.postgres.source import PostgresSource
 from app_server.storage.postgres.writer import PostgresWriter
-from tests.contracts.test_cluster_contract import TTL_S, Ear, cluster_of
+from tests.contracts.test_cluster_contract import PATIENCE_S, TTL_S, Ear, cluster_of
 from tests.contracts.test_storage_contract import a_row, drawn, facts, new_thread, removed
 from tests.support.cutting_proxy import CuttingProxy, Loss, cutting_proxy
 from tests.support.postgres import ask, cluster
@@ -185,6 +186,14 @@ async def test_an_append_that_cannot_be_stored_fails_alone(url: str) -> None:
         )
 
 
+async def test_a_thread_that_cannot_be_made_leaves_nothing_and_the_next_one_is_made(url: str) -> None:
+    async with replicas(url) as (source,):
+        with pytest.raises(StorageError, match="leave out characters that no text has"):
+            await source.log.create(a_row(uuid7(), cwd="\ud800"), facts(1))
+        lease = await new_thread(source.storage("local"), facts(1))
+        assert await ask(url, "SELECT thread_id FROM leases") == [(lease.thread_id,)]
+
+
 async def test_pictures_that_come_and_go_in_one_round_are_indexed_in_order(url: str) -> None:
     async with replicas(url) as (source,):
         lease = await new_thread(source.storage("local"), [drawn("old", 1)])
@@ -220,6 +229,19 @@ async def test_a_lease_of_a_replica_that_runs_outlives_its_time(url: str) -> Non
         with pytest.raises(LeaseHeld):
             await theirs.storage("local").leases.acquire(lease.thread_id)
         tasks.cancel_scope.cancel()
+
+
+async def test_a_renewal_does_not_wait_for_a_thread_that_is_being_written(url: str) -> None:
+    async with replicas(url) as (source,):
+        busy, idle = await new_thread(source.storage("local")), await new_thread(source.storage("local"))
+        await ask(url, "UPDATE leases SET expires = '-infinity'")
+        elsewhere = await asyncpg.connect(url)
+        async with elsewhere.transaction():
+            await elsewhere.execute("SELECT FROM leases WHERE thread_id = $1 FOR UPDATE", busy.thread_id)
+            with anyio.fail_after(PATIENCE_S):
+                assert await source.leases.renew() == []
+        await elsewhere.close()
+        assert await ask(url, "SELECT thread_id FROM leases WHERE expires > now()") == [(idle.thread_id,)]
 
 
 async def test_who_lost_a_lease_hears_of_it(url: str) -> None:

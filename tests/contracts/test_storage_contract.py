@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from app_server.extension_api.tools import PictureRef
 from app_server.ids import uuid7
 from app_server.storage.base import (
+    LOCAL_TENANT,
     BlobAltered,
     BlobMissing,
     Lease,
@@ -40,7 +41,9 @@ from app_server.storage.local import open_local_storage
 from app_server.storage.memory import MemoryStorageWorld
 from app_server.storage.postgres.database import PostgresDatabase
 from app_server.storage.postgres.source import PostgresSource
+from app_server.storage.s3 import open_blobs
 from app_server.storage.rules import search_matches
+from tests.support import s3
 from tests.support.postgres import ask, cluster
 
 pytestmark = pytest.mark.anyio
@@ -91,16 +94,17 @@ class LocalWorld:
 
 
 class PostgresWorld:
-    """A database for the log, files of this machine for pictures. A killed process has leases that have run out."""
+    """A database for the log, a bucket for pictures. A killed process has leases that have run out."""
 
     def __init__(self, url: str, home: Path) -> None:
-        self._url = url
-        self._pictures = MemoryStorageWorld(home=home)
+        self._url, self._home = url, home
+        self._blobs_url = s3.blobs_url(s3.new_bucket())
 
     def process(self) -> Storage:
-        pictures = self._pictures.process().blobs
-        source = PostgresSource(PostgresDatabase(self._url), lambda tenant: pictures, clock=FixedClock())
-        return Storage(log=source.log, blobs=pictures, leases=source.leases)
+        database = PostgresDatabase(self._url)
+        blobs = open_blobs(database, self._blobs_url, self._home)
+        source = PostgresSource(database, blobs, clock=FixedClock())
+        return Storage(log=source.log, blobs=blobs(LOCAL_TENANT), leases=source.leases)
 
     async def kill(self, owner: str) -> None:
         await ask(self._url, "UPDATE leases SET expires = '-infinity' WHERE owner = $1", owner)
@@ -155,7 +159,9 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=WORLDS)
-async def stage(request: pytest.FixtureRequest, home: Path) -> AsyncIterator[Stage]:
+async def stage(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    for name, value in s3.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
     async with WORLDS[request.param](home) as world:
         stage = Stage(world)
         yield stage
@@ -165,6 +171,12 @@ async def stage(request: pytest.FixtureRequest, home: Path) -> AsyncIterator[Sta
 @pytest.fixture
 def storage(stage: Stage) -> Storage:
     return stage.process()
+
+
+@pytest.fixture
+def _files_are_blobs(storage: Storage) -> None:
+    if not storage.blobs.keeps_files:
+        pytest.skip("no file is a blob in this world; test_object_blobs.py says what holds there")
 
 
 def a_row(thread_id: str, *, at_ms: int = 1000, **changes: Any) -> ThreadRow:
@@ -623,6 +635,7 @@ async def test_bytes_that_were_put_are_read_back_by_every_process(stage: Stage, 
     assert await stage.process().blobs.read(ref.sha256) == PNG
 
 
+@pytest.mark.usefixtures("_files_are_blobs")
 async def test_an_adopted_file_is_the_blob(storage: Storage, home: Path) -> None:
     ref, file = ref_of(PNG), saved(home)
     assert await storage.blobs.adopt(str(file), ref, owner="t1") == ref
@@ -636,6 +649,7 @@ async def test_an_unknown_picture_is_missing(storage: Storage, sha256: str) -> N
         await storage.blobs.read(sha256)
 
 
+@pytest.mark.usefixtures("_files_are_blobs")
 async def test_a_picture_whose_file_was_removed_is_missing(storage: Storage, home: Path) -> None:
     ref, file = ref_of(PNG), saved(home)
     await storage.blobs.adopt(str(file), ref, owner="t1")
@@ -645,6 +659,7 @@ async def test_a_picture_whose_file_was_removed_is_missing(storage: Storage, hom
         await storage.blobs.read(ref.sha256)
 
 
+@pytest.mark.usefixtures("_files_are_blobs")
 async def test_a_picture_whose_file_was_edited_is_altered(storage: Storage, home: Path) -> None:
     ref, file = ref_of(PNG), saved(home)
     await storage.blobs.adopt(str(file), ref, owner="t1")
@@ -653,6 +668,7 @@ async def test_a_picture_whose_file_was_edited_is_altered(storage: Storage, home
         await storage.blobs.read(ref.sha256)
 
 
+@pytest.mark.usefixtures("_files_are_blobs")
 async def test_a_second_copy_of_a_picture_serves_when_the_first_was_edited(storage: Storage, home: Path) -> None:
     ref, file, copy = ref_of(PNG), saved(home, "a.png"), saved(home, "b.png")
     for path in (file, copy):
@@ -676,6 +692,7 @@ async def test_bytes_and_files_that_do_not_match_their_reference_are_refused(sto
         await storage.blobs.read(ref.sha256)
 
 
+@pytest.mark.usefixtures("_files_are_blobs")
 async def test_a_file_goes_with_its_last_owner(storage: Storage, home: Path) -> None:
     ref, file = ref_of(PNG), saved(home)
     await storage.blobs.adopt(str(file), ref, owner="t1")
@@ -700,6 +717,7 @@ async def test_a_picture_that_was_put_goes_with_its_last_owner(storage: Storage)
         await storage.blobs.read(ref.sha256)
 
 
+@pytest.mark.usefixtures("_files_are_blobs")
 async def test_a_file_outside_the_home_is_never_removed(storage: Storage, home: Path, tmp_path: Path) -> None:
     ref, file = ref_of(PNG), saved(tmp_path, "holiday.png")
     await storage.blobs.adopt(str(file), ref, owner="t1")
@@ -707,6 +725,7 @@ async def test_a_file_outside_the_home_is_never_removed(storage: Storage, home: 
     assert file.read_bytes() == PNG
 
 
+@pytest.mark.usefixtures("_files_are_blobs")
 async def test_a_file_saved_again_with_other_bytes_stays_until_the_newer_picture_is_released(
     storage: Storage, home: Path
 ) -> None:
@@ -720,6 +739,7 @@ async def test_a_file_saved_again_with_other_bytes_stays_until_the_newer_picture
     assert await storage.blobs.release("t2") == (str(file),)
 
 
+@pytest.mark.usefixtures("_files_are_blobs")
 async def test_a_file_outside_the_home_goes_with_its_last_owner_when_it_is_ours(
     storage: Storage, tmp_path: Path
 ) -> None:
@@ -729,6 +749,7 @@ async def test_a_file_outside_the_home_goes_with_its_last_owner_when_it_is_ours(
     assert not file.exists()
 
 
+@pytest.mark.usefixtures("_files_are_blobs")
 async def test_a_file_of_ours_outside_the_home_stays_when_somebody_edited_it(storage: Storage, tmp_path: Path) -> None:
     ref, file = ref_of(PNG), saved(tmp_path, "pictures/c.png")
     await storage.blobs.adopt(str(file), ref, owner="t1", ours=True)
@@ -737,6 +758,7 @@ async def test_a_file_of_ours_outside_the_home_stays_when_somebody_edited_it(sto
     assert file.read_bytes() == PNG + b" with a hat"
 
 
+@pytest.mark.usefixtures("_files_are_blobs")
 async def test_one_picture_of_an_owner_is_released_by_its_path(storage: Storage, home: Path) -> None:
     ref, first, second = ref_of(PNG), saved(home, "a.png"), saved(home, "b.png")
     for file in (first, second):
@@ -747,6 +769,7 @@ async def test_one_picture_of_an_owner_is_released_by_its_path(storage: Storage,
     assert await storage.blobs.release_picture("t1", ref.sha256) == ()
 
 
+@pytest.mark.usefixtures("_files_are_blobs")
 async def test_a_picture_that_another_owner_has_stays_when_one_lets_go_of_it(storage: Storage, home: Path) -> None:
     ref, other, file = ref_of(PNG), ref_of(PNG + b"!"), saved(home)
     await storage.blobs.adopt(str(file), ref, owner="t1")

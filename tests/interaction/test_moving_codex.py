@@ -1,11 +1,13 @@
 """The reference's own rollouts, of both modes: what it shows of a thread is what this server shows after the import.
 
-Skipped where the conformance kit has not fetched the reference. It is driven over stdio with a scripted upstream.
+Skipped where the conformance kit, and so the reference, is not to be had. It is driven over stdio with a scripted
+upstream.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,13 +20,14 @@ import pytest
 
 from app_server.moving.codex import move_codex
 from app_server.storage.local import open_local_storage
+from benchmarks.peer import Unavailable, peer_command
+from benchmarks.provider import ROOT
 from tests.interaction.conversation import picture_home, run_turn, text
 from tests.support.response_events import function_call
 from tests.support.server import serving
 from tests.support.upstream import ScriptedUpstream, sse, text_turn
 
 pytestmark = pytest.mark.anyio
-CACHE = Path(os.environ.get("CONFORMANCE_CACHE") or Path.home() / ".cache" / "app-server-conformance")
 CONFIG = """\
 model = "gpt-5.5"
 model_provider = "fake"
@@ -47,12 +50,15 @@ stream_max_retries = 0
 """
 
 
-def reference() -> str:
-    """The program, where the kit has it."""
-    found = sorted(CACHE.glob("npm-peer/node_modules/@openai/codex*/vendor/*/bin/codex"))
-    if not found:
-        pytest.skip("the conformance kit has not fetched the reference; run its `run.py peer`")
-    return str(found[0])
+def reference() -> list[str]:
+    """The command that starts it, from the kit."""
+    kit = Path(os.environ.get("CONFORMANCE_DIR") or ROOT.parent / "shared" / "conformance")
+    if not (kit / "run.py").is_file():
+        pytest.skip(f"the conformance kit is not at {kit}; set CONFORMANCE_DIR to its folder")
+    try:
+        return shlex.split(peer_command(os.environ))
+    except Unavailable as error:
+        pytest.skip(str(error))
 
 
 class Reference:
@@ -92,13 +98,11 @@ class Reference:
 
 @asynccontextmanager
 async def running_reference(home: Path, up: ScriptedUpstream) -> AsyncIterator[Reference]:
-    program = reference()
+    command = reference()
     home.mkdir()
     (home / "config.toml").write_text(CONFIG.format(base_url=up.base_url), encoding="utf-8")
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "CODEX_HOME": str(home), "FAKE_KEY": "sk-fake-for-tests"}
-    async with await anyio.open_process(
-        [program, "app-server"], cwd=home, env=env, stderr=subprocess.DEVNULL
-    ) as process:
+    async with await anyio.open_process(command, cwd=home, env=env, stderr=subprocess.DEVNULL) as process:
         client = Reference(process)
         await client.greet()
         yield client

@@ -164,9 +164,13 @@ class FileBlobStore:
         return PictureRef(sha256=sha256, mime=mime, size_bytes=size_bytes, width=width, height=height)
 
     async def adopted_bytes(self) -> int:
-        statement = (
-            "SELECT coalesce(sum(size_bytes), 0) FROM blobs WHERE path NOT LIKE 'blobs/%' OR path LIKE 'blobs/named/%'"
-        )
+        return await self._bytes("WHERE path NOT LIKE 'blobs/%' OR path LIKE 'blobs/named/%'")
+
+    async def kept_bytes(self) -> int:
+        return await self._bytes("")
+
+    async def _bytes(self, which: str) -> int:
+        statement = f"SELECT coalesce(sum(size_bytes), 0) FROM blobs {which}"
         total: int = await self._database.read(lambda connection: connection.execute(statement).fetchone()[0])
         return total
 

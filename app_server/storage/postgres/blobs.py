@@ -68,6 +68,7 @@ _LEFT_BEHIND: Final = """
 SELECT sha256 FROM blobs WHERE tenant = $1 AND unowned_since < clock_timestamp() - make_interval(secs => $2)
 ORDER BY unowned_since LIMIT $3
 """
+_WHOLE_SIZE: Final = "SELECT coalesce(sum(size_bytes), 0)::bigint FROM blobs WHERE tenant = $1"
 _SIZE: Final = """
 SELECT coalesce(sum(size_bytes), 0)::bigint FROM blobs b WHERE tenant = $1
 AND EXISTS (SELECT FROM blob_owners o WHERE o.tenant = $1 AND o.sha256 = b.sha256 AND o.name <> '')
@@ -163,6 +164,13 @@ class PostgresBlobRows:
         """The size of all pictures that an owner has under a name."""
         size: int = await self._database.run(
             lambda connection: connection.fetchval(_SIZE, self._tenant), repeatable=True
+        )
+        return size
+
+    async def kept_bytes(self) -> int:
+        """The size of all pictures."""
+        size: int = await self._database.run(
+            lambda connection: connection.fetchval(_WHOLE_SIZE, self._tenant), repeatable=True
         )
         return size
 

@@ -36,6 +36,9 @@ _SENTENCES: Final = {
 def storage_error(place: str, error: BaseException) -> StorageError:
     """The error to raise for `error`; it never repeats the URL, and so no password."""
     named = f"PostgreSQL at {place}"
+    lost = f"The connection to {named} was lost; check that it runs and try again."
+    if isinstance(error, asyncpg.PostgresConnectionError):
+        return StorageError(lost)
     if isinstance(error, asyncpg.PostgresError):
         state, reason = error.sqlstate or "", _first_line(error)
         if state.startswith(_DATA_STATES):  # its words repeat the data
@@ -56,7 +59,7 @@ def storage_error(place: str, error: BaseException) -> StorageError:
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return StorageError(f"{named} is not the kind of server that target_session_attrs in storage.url asks for.")
     if is_lost(error):
-        return StorageError(f"The connection to {named} was lost; check that it runs and try again.")
+        return StorageError(lost)
     return StorageError(
         f"{named} refused a request ({type(error).__name__}); report it, if starting again does not help."
     )

@@ -66,7 +66,7 @@ class PostgresPlaces:
                     ends = [ends_in_ms for _, ends_in_ms in taken] if lasting else []
                     return Full(used=used, free_in_ms=free_in_ms(ends, len(keys), limit, 0))
                 await connection.execute(_TAKE, *wanted, owner, lasts_s)
-            return None
+                return None
 
         await checkpoint_if_cancelled()
         with anyio.CancelScope(shield=True):  # what was taken is known to have been taken
