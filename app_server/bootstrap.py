@@ -101,7 +101,7 @@ class App:
         self._source: StorageSource | None = None
 
     def load_config(self, cwd: Path) -> LoadedConfig:
-        """The settings as they stand for a folder, read anew; for a tenant those of the process, whatever the folder."""
+        """The settings as they stand for a folder, read anew; for a tenant those of the process."""
         if self._host is not self:
             return self._host.config
         chosen = self.options

@@ -43,8 +43,6 @@ from app_server.rpc.connection import Core
 from app_server.rpc.dispatch import Dispatcher
 from app_server.storage.base import LOCAL_TENANT
 from app_server.storage.registry import open_storage, tenant_folder
-from app_server.tenants.gate import refusal
-from app_server.tenants.ground import Ground
 from app_server.threads.live_thread import ThreadDeps
 from app_server.threads.manager import ThreadManager
 from app_server.tools.dynamic import DynamicTool, parse_dynamic_tools
@@ -59,10 +57,11 @@ if TYPE_CHECKING:
 
     from app_server.bootstrap import App
     from app_server.config.schema import ImageGenerationConfig
+    from app_server.errors import RpcError
     from app_server.extension_api.extension import ExtensionRegistry
     from app_server.replicas.replica import Replica
     from app_server.storage.base import Storage
-    from app_server.tenants.limits import TenantLimits
+    from app_server.tenants.ground import Ground
 
 
 class Wiring:
@@ -83,7 +82,7 @@ class Wiring:
         images = app.config.config.image_generation
         files = tenant_folder(app.home, app.tenant)
         saving = picture_saving(files, images, app.tenant)
-        self.ground = None if host is None else Ground(folder=files)
+        self.ground, gate = _tenants_walls(files) if host is not None else (None, None)
         self.pictures = PictureStore(
             files,
             storage.blobs,
@@ -95,7 +94,7 @@ class Wiring:
         self.picture_links = PictureLinks(
             app.home, app.clock, self.pictures, storage.blobs, tenant=app.tenant, shared=_link_secret(app, storage)
         )
-        warn = self._extension_warning if host is None else _log_warning  # what is wrong with them is the host's affair
+        warn = self._extension_warning if host is None else get_logger("tenants").warning  # it is the host's affair
         self.host = ExtensionHost(self.found, self._extension_services, warn)
         self.host.registry(self.features.current())
         deps = ThreadDeps(
@@ -105,17 +104,19 @@ class Wiring:
             urls=PromptPictures(self.pictures),
             moment=self.moment,
             installation_id=installation_id,
-            hooks=HookSetup(
-                hooks=self.hooks, env=app.options.env, cwd=None if host is None else str(app.options.cwd)
-            ),
+            hooks=HookSetup(hooks=self.hooks, env=app.options.env, cwd=None if host is None else str(app.options.cwd)),
             reads_folders=host is None,
+            went_on=None if host is None else app.limits.went_on,
             rescue=PictureRescue(saving, storage.log, storage.blobs).find,
             features=lambda settings: self.features.for_thread(settings.project_features, settings.features),
         )
         ephemeral = open_storage("memory:", app.home)
         self.workspace = Workspace(env=app.options.env, cwd=app.options.cwd, tasks=tasks)
         if host is not None:
-            storage, ephemeral = (limited_storage(one, app.limits, stored=one is storage) for one in (storage, ephemeral))
+            from app_server.tenants.limited_log import limited_storage
+
+            storage = limited_storage(storage, app.limits, stored=True)
+            ephemeral = limited_storage(ephemeral, app.limits, stored=False)
         self.threads = ThreadManager(storage, ephemeral, deps, tasks)
         self.gallery = Gallery(storage.log, storage.blobs, self.threads.note, ephemeral=ephemeral.log)
         if images.retention_days:
@@ -125,7 +126,7 @@ class Wiring:
         commands = None if self.replica is None else self.replica.commands
         services = self._services()
         dispatcher: Dispatcher[Services] = Dispatcher(
-            load_registry(), None if commands is None else commands.route, None if host is None else refusal
+            load_registry(), None if commands is None else commands.route, gate
         )
         self.core = Core(services=services, dispatcher=dispatcher)
         if commands is not None:
@@ -359,15 +360,12 @@ def _link_secret(app: App, storage: Storage) -> Callable[[str], Awaitable[bytes]
     return app.source().storage(LOCAL_TENANT).shared_secret
 
 
-def limited_storage(storage: Storage, limits: TenantLimits, *, stored: bool) -> Storage:
-    """The storage of a tenant's threads, which are counted when they are made."""
-    from app_server.tenants.limited_log import LimitedLog
+def _tenants_walls(folder: Path) -> tuple[Ground, Callable[[str], RpcError | None]]:
+    """What a tenant sees of the disk, and which methods are refused."""
+    from app_server.tenants.gate import refusal
+    from app_server.tenants.ground import Ground
 
-    return replace(storage, log=LimitedLog(storage.log, limits, stored=stored))
-
-
-def _log_warning(message: str) -> None:
-    get_logger("tenants").warning("extension_of_a_tenant", message=message)
+    return Ground(folder=folder), refusal
 
 
 def picture_saving(home: Path, images: ImageGenerationConfig, tenant: str = LOCAL_TENANT) -> Saving:

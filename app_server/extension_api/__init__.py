@@ -24,6 +24,7 @@ from app_server.extension_api.services import (
     Log,
     PictureRejected,
     Pictures,
+    PicturesUsedUp,
     ProviderAccess,
     SavedPicture,
 )
@@ -49,7 +50,7 @@ __all__ = [
     "AuthSnapshot", "CheckedPicture", "Clock", "Content", "Contributions", "Exposure", "Extension", "ExtensionItem",
     "ExtensionRegistry", "ExtensionServices", "ExtensionState", "Form", "FormFile", "Hidden", "Http", "HttpAnswer",
     "HttpFailure", "ImageGenerationItem", "ImageSettings", "ImageViewItem", "ImagesEndpoint", "Items", "Log",
-    "MissingCredentials", "ModelFacts", "PictureContent", "PictureRef", "PictureRejected", "Pictures",
+    "MissingCredentials", "ModelFacts", "PictureContent", "PictureRef", "PictureRejected", "Pictures", "PicturesUsedUp",
     "ProviderAccess", "ProviderFacts", "SavedPicture", "TextContent", "ToolCall", "ToolExecutor", "ToolFailure",
     "ToolName", "ToolOutput", "ToolSpec", "TurnScope", "Visible",
 ]  # fmt: skip

@@ -25,20 +25,21 @@ _PLANS = frozenset(get_args(PlanType))
 
 @method("account/read", GetAccountParams)
 async def account_read(ctx: Context, params: GetAccountParams) -> dict[str, Any]:
-    """Who is logged in, and whether the provider in use needs a login."""
-    services = ctx.services
-    if params.refresh_token and services.auth.snapshot().mode == "chatgpt":
+    """Who is logged in, and whether the provider in use needs a login. To a tenant: that the host is, not as whom."""
+    services, is_host = ctx.services, ctx.services.ground is None
+    if params.refresh_token and is_host and services.auth.snapshot().mode == "chatgpt":
         await services.refresher.refresh(RESERVED_PROVIDERS["openai"])  # where it fails, the login shown is the old one
     table = services.providers.table(services.config.config.model_provider)
     auth = services.auth.snapshot(table)
     account: dict[str, Any] | None = None
     if auth.is_chatgpt:
-        account = {"type": "chatgpt", "email": auth.email, "planType": plan(auth.plan), "workspaceName": None}
+        email = auth.email if is_host else None
+        account = {"type": "chatgpt", "email": email, "planType": plan(auth.plan), "workspaceName": None}
     elif auth.mode == "apikey":
         account = {"type": "apiKey"}
     return {
         "account": account,
-        "userId": services.auth.user_id(),
+        "userId": services.auth.user_id() if is_host else None,
         "requiresOpenaiAuth": table.requires_openai_auth,
         "workspaceRouting": None,
     }

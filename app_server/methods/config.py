@@ -14,12 +14,31 @@ from app_server.protocol.config import Config, ConfigReadParams, ConfigRequireme
 from app_server.rpc.registry import method
 
 HIDDEN = "[hidden]"
+FOR_TENANTS = frozenset(
+    {
+        "model",
+        "model_provider",
+        "model_context_window",
+        "model_reasoning_effort",
+        "model_reasoning_summary",
+        "model_verbosity",
+        "approval_policy",
+        "sandbox_mode",
+    }
+)
+"""What `config/read` tells a tenant's client."""
 _HEADER_TABLES = frozenset({"http_headers", "query_params"})
 
 
 @method("config/read", ConfigReadParams)
 async def config_read(ctx: Context, params: ConfigReadParams) -> dict[str, Any]:
-    """The settings in force, as a thread in `cwd` would see them, and the layer that each comes from."""
+    """The settings in force, as a thread in `cwd` would see them, and the layer that each comes from.
+
+    A tenant is told what its threads begin with; where that comes from is the host's."""
+    if ctx.services.ground is not None:
+        shown = effective_config(ctx.services.config)
+        told = {key: shown[key] if key in FOR_TENANTS else None for key in Config.model_fields}
+        return {"config": told, "origins": {}, **({"layers": []} if params.include_layers else {})}
     loaded = ctx.services.load_config(resolve_cwd(params.cwd, ctx.services))
     reply: dict[str, Any] = {
         "config": effective_config(loaded),

@@ -56,8 +56,12 @@ _FLAGS_FILE: Final = Path("<session-flags>", "config.toml")
 
 @method("skills/list", SkillsListParams)
 async def skills_list(ctx: Context, params: SkillsListParams) -> SkillsListResponse:
-    """The SKILL.md folders of the repository and of the user, for each working directory."""
+    """The SKILL.md folders of the repository and of the user, for each working directory. A tenant has none here."""
     folders = [resolve_cwd(cwd, ctx.services) for cwd in params.cwds] or [ctx.services.cwd]
+    if ctx.services.ground is not None:
+        return SkillsListResponse(
+            data=tuple(SkillsListEntry(cwd=str(folder), skills=(), errors=()) for folder in folders)
+        )
     home = ctx.services.home
     return SkillsListResponse(
         data=tuple([await anyio.to_thread.run_sync(_skills_entry, folder, home) for folder in folders])

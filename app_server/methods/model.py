@@ -70,10 +70,16 @@ def _rows(provider: str, fetched: tuple[ModelEntry, ...], include_hidden: bool) 
 
 @method("modelProvider/list", ModelProviderListParams)
 async def model_provider_list(ctx: Context, params: ModelProviderListParams | None) -> ModelProviderListResponse:
-    """The providers by name: those of the settings, and the built-in ones."""
+    """The providers by name: those of the settings, and the built-in ones. A tenant is told their names alone."""
     services = ctx.services
     config = services.config
     tables = [services.providers.table(provider_id) for provider_id in services.providers.ids]
+    if services.ground is not None:
+        return ModelProviderListResponse(
+            data=tuple(_name_alone(table) for table in tables),
+            default_provider_id=config.config.model_provider,
+            can_change_default=False,
+        )
     return ModelProviderListResponse(
         data=tuple(_provider(table, editable=_is_users(config, table.id)) for table in tables),
         default_provider_id=config.config.model_provider,
@@ -94,6 +100,15 @@ def _provider(table: ProviderConfig, *, editable: bool) -> ModelProviderSummary:
         can_edit=editable,
         base_url=shown_address(table.base_url),
         settings=provider_settings(table),
+    )
+
+
+def _name_alone(table: ProviderConfig) -> ModelProviderSummary:
+    """Where it is and how its requests are signed is the host's; nobody else has to give anything for it."""
+    own = table.id == "openai"
+    settings = OpenaiProviderSettings() if own else CustomGatewayProviderSettings(auth=NoneGatewayAuth())
+    return ModelProviderSummary(
+        id=table.id, name=table.name or table.id, can_edit=False, base_url=None, settings=settings
     )
 
 

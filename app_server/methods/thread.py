@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,13 +210,27 @@ def thread_loaded_list(ctx: Context, params: ThreadLoadedListParams) -> dict[str
 
 
 def resolve_cwd(cwd: str | None, services: Services) -> Path:
-    """The folder that a client named, absolute, or the server's own."""
+    """The folder that a client named, absolute, or the server's own; a tenant's client may name what it likes."""
+    if services.ground is not None:
+        return services.ground.named(cwd)
     return (services.cwd / Path(cwd).expanduser()) if cwd else services.cwd
 
 
 def loaded_config(services: Services, cwd: Path, overrides: Mapping[str, Any] | None) -> LoadedConfig:
+    """The settings that hold there. Those of a tenant's thread may switch features off, and none on."""
     loaded = services.load_config(cwd)
-    return loaded.with_overrides(overrides) if overrides else loaded
+    if not overrides:
+        return loaded
+    own = loaded.with_overrides(overrides)
+    if services.ground is None:
+        return own
+    layers = [
+        replace(layer, values={key: on for key, on in layer.values.items() if not on})
+        if layer.origin == LayerOrigin.THREAD
+        else layer
+        for layer in own.feature_layers
+    ]
+    return replace(own, feature_layers=tuple(layers))
 
 
 def features_of(loaded: LoadedConfig, origin: LayerOrigin) -> dict[str, bool]:

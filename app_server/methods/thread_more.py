@@ -177,9 +177,18 @@ async def thread_search(ctx: Context, params: ThreadSearchParams) -> dict[str, A
 
 async def _begin(ctx: Context, thread_id: str, work: Work) -> LiveThread:
     """Start a turn of its own kind behind the reply."""
-    live = await ctx.services.threads.require(thread_id)
-    turn = live.start_work(work)
-    ctx.after_reply(lambda: ctx.services.threads.run(live, turn, after_s=turn_gap_s(ctx.session)))
+    services = ctx.services
+    live = await services.threads.require(thread_id)
+    held = await services.allowance.turn() if services.allowance is not None else None
+    try:
+        turn = live.start_work(work)
+    except BaseException:
+        if held is not None:
+            await held.free()
+        raise
+    if services.allowance is not None and held is not None:
+        services.allowance.until_over(held, live.settled, lambda: live.active is not turn)
+    ctx.after_reply(lambda: services.threads.run(live, turn, after_s=turn_gap_s(ctx.session)))
     return live
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app_server.errors import InvalidRequest
 from app_server.methods.services import Context
@@ -16,6 +16,9 @@ from app_server.turns.context import UserMessage
 from app_server.turns.engine import Turn
 from app_server.turns.user_input import resolve_input
 
+if TYPE_CHECKING:
+    from app_server.tenants.limits import Held
+
 
 @method("turn/start", TurnStartParams)
 async def turn_start(ctx: Context, params: TurnStartParams) -> dict[str, Any]:
@@ -26,12 +29,23 @@ async def turn_start(ctx: Context, params: TurnStartParams) -> dict[str, Any]:
         raise InvalidRequest("input must not be empty", data_code="emptyInput")
     services.providers.table(live.settings.model_provider)
     message = await _message(ctx, live, params)
-    while (running := live.active) is not None:
-        if running.steer(message):
-            return {"turn": running.wire()}
-        await live.settled()  # it is just ending: the words begin a turn of their own
-        live = await services.threads.require(params.thread_id)
-    turn = await live.start_turn(message, params)
+    held: Held | None = None
+    try:
+        while (running := live.active) is not None or (held is None and services.allowance is not None):
+            if running is not None:
+                if running.steer(message):
+                    return {"turn": running.wire()}
+                await live.settled()  # it is just ending: the words begin a turn of their own
+                live = await services.threads.require(params.thread_id)
+            elif services.allowance is not None:
+                held = await services.allowance.turn()  # meanwhile another turn may have begun
+        turn = await live.start_turn(message, params)
+        if services.allowance is not None and held is not None:
+            services.allowance.until_over(held, live.settled, lambda: live.active is not turn)
+            held = None
+    finally:
+        if held is not None:
+            await held.free()
     ctx.after_reply(lambda: services.threads.run(live, turn, after_s=turn_gap_s(ctx.session)))
     return {"turn": turn.wire()}
 
@@ -69,10 +83,12 @@ def refuse_unsteerable(turn: Turn) -> None:
 
 
 async def _message(ctx: Context, live: LiveThread, params: TurnStartParams | TurnSteerParams) -> UserMessage:
+    ground = ctx.services.ground
     return await resolve_input(
         params.input,
         client_id=params.client_user_message_id,
-        cwd=Path(live.settings.cwd),
+        cwd=Path(live.settings.cwd) if ground is None else ground.folder,
         thread_id=live.thread_id,
         pictures=ctx.services.pictures,
+        tilde=ground is None,
     )

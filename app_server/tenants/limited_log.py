@@ -7,11 +7,17 @@ it is unloaded, which removes it from its log.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app_server.storage.base import Lease, Record, ThreadLog, ThreadRow
+    from app_server.storage.base import Lease, Record, Storage, ThreadLog, ThreadRow
     from app_server.tenants.limits import Held, TenantLimits
+
+
+def limited_storage(storage: Storage, limits: TenantLimits, *, stored: bool) -> Storage:
+    """The storage of a tenant's threads, which are counted when they are made."""
+    return replace(storage, log=LimitedLog(storage.log, limits, stored=stored))
 
 
 class LimitedLog:

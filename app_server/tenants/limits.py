@@ -139,9 +139,7 @@ class TenantLimits:
         """New pictures. Raises PicturesUsedUp."""
         await self.space()
         try:
-            return await self._take(
-                "pictures", self._most().max_pictures_per_day, [uuid7() for _ in range(count)]
-            )
+            return await self._take("pictures", self._most().max_pictures_per_day, [uuid7() for _ in range(count)])
         except TenantLimit as limit:
             raise PicturesUsedUp(limit) from limit
 
@@ -178,7 +176,7 @@ def refusal(kind: PlaceKind, limit: int, wanted: int, full: Full) -> TenantLimit
     match kind:
         case "threads":
             what, retry_ms = "threads", None
-            text = f"{full.used} threads are there, and the host of this server allows {limit}; delete one with thread/delete"
+            text = f"{full.used} threads are there, and the host of this server allows {limit}; delete one of them"
         case "turns":
             what, retry_ms = "runningTurns", RETRY_MS
             text = f"{full.used} turns are running, and the host of this server allows {limit}; wait for one to end"

@@ -60,6 +60,8 @@ class ThreadDeps:
     hooks: HookSetup = field(default_factory=HookSetup)
     reads_folders: bool = True
     """Whether the folder of a thread is one of this machine, which may be looked into."""
+    went_on: Callable[[Callable[[], Awaitable[None]], Callable[[], bool]], None] | None = None
+    """Where turns are counted: told of one that goes on here, how to wait for its end, and whether it is over."""
     rescue: Callable[[str, Mapping[str, Any]], Awaitable[Rescued | None]] | None = None
     """(thread id, open item) → the picture that a dead process saved for it."""
 
@@ -132,7 +134,10 @@ class LiveThread:
         """Prepare to go on with a turn that another replica handed over."""
         from app_server.turns.conversation import Conversation  # the same
 
-        return self.start_work(Conversation(None), output_schema=output_schema, goes_on=(turn_id, begun_at_ms))
+        turn = self.start_work(Conversation(None), output_schema=output_schema, goes_on=(turn_id, begun_at_ms))
+        if self._deps.went_on is not None:
+            self._deps.went_on(self.settled, lambda: self.active is not turn)
+        return turn
 
     def start_work(
         self,

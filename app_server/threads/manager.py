@@ -51,8 +51,6 @@ class ThreadManager:
         """By thread id, for as long as somebody holds or awaits one."""
         self.elsewhere: Elsewhere | None = None
         """The threads of other replicas, where there are any."""
-        self.went_on: Callable[[LiveThread], None] | None = None
-        """Told of a turn that goes on here and was begun elsewhere, where turns are counted."""
         self.unloader = Unloader(lambda: self._live.values(), self._close, turns, deps.clock)
 
     # -- finding

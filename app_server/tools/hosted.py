@@ -25,7 +25,7 @@ def hosted_exposure(scope: TurnScope) -> Exposure:
         )
     if isinstance(exposure, Visible) and scope.counted_pictures:
         return Hidden(
-            "the host of this server limits pictures, and those of the provider's own tool cannot be counted before they "
-            "are paid for; enable imagegenext in [features]"
+            "the host of this server limits pictures, and those of the provider's own tool cannot be counted before "
+            "they are paid for; enable imagegenext in [features]"
         )
     return exposure

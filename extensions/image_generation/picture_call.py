@@ -21,6 +21,7 @@ from app_server.extension_api import (
     ExtensionServices,
     PictureRef,
     PictureRejected,
+    PicturesUsedUp,
     ToolCall,
     ToolFailure,
     ToolOutput,
@@ -39,6 +40,14 @@ from extensions.image_generation.outcome import ItemFacts, Made, notes_on, outpu
 if TYPE_CHECKING:
     from extensions.image_generation.inputs import InputFile
 
+UNPAID: Final = frozenset(
+    {
+        FailureKind.USAGE_LIMIT_EXCEEDED,
+        FailureKind.RATE_LIMITED,
+        FailureKind.MODERATION_BLOCKED,
+        FailureKind.UNAUTHORIZED,
+    }
+)
 RESCUE_BOUND_S: Final = 30.0
 """How long check, save and completion may take once the pictures are here, whatever happens around them."""
 
@@ -75,6 +84,20 @@ class PictureCall:
         if not made:
             raise ToolFailure(f"image generation failed: {failures[0].message}") from failures[0]
         return output_for(made, failures)
+
+    async def refuse(self, used_up: PicturesUsedUp) -> ToolOutput:
+        """Say why nothing was asked for, in items as well. Raises ToolFailure."""
+        for item_id in self._facts.item_ids:
+            await self._call.items.started(self._facts.started(item_id))
+        retry_after_ms = used_up.limit.retry_after_ms
+        await self._fail_open(BackendFailure(FailureKind.TENANT_LIMIT, str(used_up), retry_after_ms=retry_after_ms))
+        raise ToolFailure(f"no picture was asked for: {used_up}") from used_up
+
+    @property
+    def unspent(self) -> int:
+        """Pictures that were surely neither made nor paid for: the API itself said no."""
+        failures = [one for one in self._done.values() if isinstance(one, BackendFailure)]
+        return sum(failure.kind in UNPAID for failure in failures)
 
     # -- the backend's watch
     def answered(self) -> None:
@@ -177,7 +200,7 @@ class PictureCall:
             return saved.ref, saved.path
         self._services.log.warning("image_not_saved", call_id=item_id, thread_id=thread_id, cause=cause)
         try:
-            ref = await pictures.keep(picture, thread_id=thread_id)
+            ref = await pictures.keep(picture, thread_id=thread_id, paid=True)
         except OSError as error:
             text = f"the picture was made but could not be stored ({_cause(error)}); check the disk and its free space"
             raise BackendFailure(FailureKind.SAVE_FAILED, text, request_id=result.request_id) from error

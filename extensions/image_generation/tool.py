@@ -17,6 +17,7 @@ from app_server.extension_api import (
     ExtensionServices,
     MissingCredentials,
     PictureRejected,
+    PicturesUsedUp,
     ToolCall,
     ToolFailure,
     ToolName,
@@ -72,12 +73,18 @@ class ImageGenerationTool:
         request = self._request(arguments, inputs, backend)
         if (problem := refusal(request, backend.api)) is not None:
             raise ToolFailure(problem)
+        picture_call = PictureCall(self._services, call, request, inputs.files)
         try:
-            await self._services.pictures.require_room()
+            room = await self._services.pictures.require_room(request.n)
+        except PicturesUsedUp as used_up:
+            return await picture_call.refuse(used_up)
         except PictureRejected as error:
             raise ToolFailure(f"no picture was asked for: {error}") from error
         self._services.log.info("image_request", call_id=call.call_id, backend=backend.api.title, inputs=inputs.reason)
-        return await PictureCall(self._services, call, request, inputs.files).run(backend)
+        try:
+            return await picture_call.run(backend)
+        finally:
+            await room.leave(picture_call.unspent)
 
     def _request(self, arguments: ImageArguments, inputs: Inputs, backend: ImageBackend) -> ImageRequest:
         settings = self._services.images

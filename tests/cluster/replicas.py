@@ -11,10 +11,11 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import anyio
 import orjson
@@ -83,13 +84,17 @@ class Fleet:
                 await self.start(place)
             yield self
         finally:
-            with anyio.CancelScope(shield=True):
-                for replica in self.all:
-                    if replica.process.returncode is None:
-                        replica.process.send_signal(signal.SIGCONT)
-                        replica.process.terminate()
-                for replica in self.all:
-                    await _ended(replica.process)
+            await self.end()
+
+    async def end(self) -> None:
+        """End every process by SIGTERM."""
+        with anyio.CancelScope(shield=True):
+            for replica in self.all:
+                if replica.process.returncode is None:
+                    replica.process.send_signal(signal.SIGCONT)
+                    replica.process.terminate()
+            for replica in self.all:
+                await _ended(replica.process)
 
     def ready(self) -> list[Replica]:
         """Where a balancer would send a client."""
@@ -106,9 +111,9 @@ class Fleet:
         )
         return self.ready()
 
-    async def start(self, place: int) -> Replica:
-        """A new process in this place; it listens when this returns."""
-        replica = Replica(number=len(self.all), process=await self._open(place))
+    async def start(self, place: int, env: Mapping[str, str] = MappingProxyType({})) -> Replica:
+        """A new process in this place, with this environment on top; it listens when this returns."""
+        replica = Replica(number=len(self.all), process=await self._open(place, env))
         self.all.append(replica)
         self.now[place] = replica
         self._tasks.start_soon(self._read, replica)
@@ -146,7 +151,7 @@ class Fleet:
         replica.process.terminate()
         return await _ended(replica.process)
 
-    async def _open(self, place: int) -> Process:
+    async def _open(self, place: int, more: Mapping[str, str]) -> Process:
         shared, folder = self.wiring, self._folder / f"replica-{place}"
         top = TOP.format(url=shared.database, blobs=shared.blobs)
         home = make_home(
@@ -155,7 +160,7 @@ class Fleet:
         write_chatgpt_auth(home.home)
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         env = {**inherited, **CREDENTIALS, "APP_SERVER_HOME": str(home.home), "HOME": str(folder)}
-        env |= {"PYTHONPATH": str(ROOT), TTL_S: str(shared.ttl_s)}
+        env |= {"PYTHONPATH": str(ROOT), TTL_S: str(shared.ttl_s), **more}
         module = "app_server" if shared.ttl_s == LEASE_TTL_S else "tests.support.replica_server"
         return await anyio.open_process(
             [sys.executable, "-m", module, "--listen", "ws://127.0.0.1:0"],

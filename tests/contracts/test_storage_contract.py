@@ -41,8 +41,8 @@ from app_server.storage.local import open_local_storage
 from app_server.storage.memory import MemoryStorageWorld
 from app_server.storage.postgres.database import PostgresDatabase
 from app_server.storage.postgres.source import PostgresSource
-from app_server.storage.s3 import open_blobs
 from app_server.storage.rules import search_matches
+from app_server.storage.s3 import open_blobs
 from tests.support import s3
 from tests.support.postgres import ask, cluster
 

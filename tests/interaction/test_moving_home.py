@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from app_server.moving import target as moving_target
@@ -16,7 +19,9 @@ from app_server.storage.base import PictureQuery, Record, Storage, StorageError,
 from app_server.storage.inspection import open_home
 from app_server.storage.local import open_local_storage
 from app_server.storage.memory import MemoryStorageWorld
+from app_server.storage.registry import open_source
 from tests.interaction.conversation import imagegen, picture_home, run_turn, start_thread
+from tests.support import postgres, s3
 from tests.support.failing_storage import Killed, failing_at
 from tests.support.pictures import BLUE, RED, data_url, png
 from tests.support.server import Home, serving
@@ -232,3 +237,44 @@ async def test_a_dry_run_counts(source: Home) -> None:
 async def test_a_folder_that_is_no_home_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"has no state.sqlite; name the home of a server"):
         await moved(tmp_path, None)
+
+
+@asynccontextmanager
+async def hosted(url: str, blobs: str, home: Path, tenant: str) -> AsyncIterator[Storage]:
+    """The storage of a tenant in PostgreSQL and an object store, while its leases are renewed."""
+    engine = open_source(url, blobs, home)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(engine.run)
+        yield engine.storage(tenant)
+        await engine.aclose()
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_home_moves_to_postgres_and_s3_for_one_tenant_however_often_it_is_stopped(
+    tmp_path: Path, source: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(moving_target, "BATCH_RECORDS", 5)
+    database, blobs = await postgres.cluster().new_database(), s3.blobs_url(s3.new_bucket())
+    for writes in (0, 2, 5, 8):
+        async with hosted(database, blobs, tmp_path, "ann") as target:
+            with pytest.raises(Killed):
+                await moved(source.home, failing_at(target, writes))
+    async with hosted(database, blobs, tmp_path, "ann") as target:
+        report = await moved(source.home, target)
+        assert (report.complete, report.verified_threads, report.verified_pictures) == (True, 4, 4)
+        assert (await moved(source.home, target)).threads == {"present": 4}
+        with open_home(source.home) as stored:
+            for thread_id in stored.thread_ids():
+                row, records = stored.row(thread_id), stored.records(thread_id, 0, 1000)
+                assert await target.log.row(thread_id) == replace(row, tenant="ann")
+                found = await target.log.read(thread_id)
+                assert [(one.seq, one.kind, one.at_ms) for one in found] == [
+                    (one.seq, one.kind, one.at_ms) for one in records
+                ]
+        (newest, *_) = await target.log.pictures(PictureQuery())
+        assert (newest.path, await target.blobs.read(newest.ref.sha256)) == (None, png(9, 9, BLUE))
+    async with hosted(database, blobs, tmp_path, "bob") as stranger:
+        assert await all_of(stranger) == []
+    await postgres.cluster().drop(database)

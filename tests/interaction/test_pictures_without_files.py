@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -14,7 +15,9 @@ import pytest
 from app_server.bootstrap import App
 from app_server.pictures.links import PICTURE_ROUTE
 from app_server.storage.memory import MemoryStorageWorld
+from app_server.storage.postgres.source import open_postgres_source
 from app_server.storage.registry import PlainSource
+from app_server.transport.http import HttpRequest
 from app_server.transport.websocket import serve_websocket
 from tests.interaction.conversation import (
     Client,
@@ -26,7 +29,9 @@ from tests.interaction.conversation import (
     start_thread,
     text,
 )
+from tests.support import s3
 from tests.support.pictures import BLUE, as_base64, data_url, png
+from tests.support.postgres import cluster
 from tests.support.server import Home, connected
 from tests.support.upstream import ScriptedUpstream, function_call, image_call, image_reply, message, sse, text_turn
 
@@ -157,3 +162,30 @@ async def test_a_signed_address_shows_a_picture_that_has_no_file(talk: Talk) -> 
         app.http_base = f"http://{bound.authority}"
         reply = await http.get((await client.request("image/url", {"sha256": sha256}))["url"])
     assert (reply.status_code, reply.content) == (200, png())
+
+
+async def test_an_address_from_one_replica_leads_from_another_one_to_the_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    database, blobs = await cluster().new_database(), s3.blobs_url(s3.new_bucket())
+    async with ScriptedUpstream() as up, httpx.AsyncClient(trust_env=False) as http:
+        homes = [picture_home(tmp_path / name, up) for name in ("one", "two")]
+        one, two = (
+            App(replace(home.options(), source=open_postgres_source(database, blobs, home.home))) for home in homes
+        )
+        async with one.running(), two.running(), connected(one) as client:
+            up.images.append(image_reply(png()))
+            up.queue += [sse("r1", imagegen("call_1", prompt="a fox")), text_turn("r2", "Done.")]
+            await run_turn(client, await start_thread(client))
+            sha256 = (await client.wait_for("item/completed", item__id="call_1"))["item"]["sha256"]
+            one.http_base = "http://balancer.example"
+            address = (await client.request("image/url", {"sha256": sha256, "expiresInS": 60}))["path"]
+            parts = urlsplit(address)
+            reply = await two.picture(HttpRequest(path=parts.path, query=parts.query, headers={}))
+            shown = await http.get(reply.headers["Location"])
+    await cluster().drop(database)
+    assert (reply.status, reply.body, shown.content, shown.headers["Content-Type"]) == (302, b"", png(), "image/png")
+    assert 1 <= int(httpx.URL(reply.headers["Location"]).params["X-Amz-Expires"]) <= 60
+    assert [file for home in homes for file in picture_files(home)] == []

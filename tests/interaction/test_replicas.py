@@ -6,16 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
 from app_server.bootstrap import App
-from app_server.storage.base import StorageSource
+from app_server.storage.base import LOCAL_TENANT, StorageSource
 from app_server.storage.memory import MemoryStorageWorld
-from app_server.storage.memory_cluster import MemoryReplica
+from app_server.storage.postgres.database import PostgresDatabase
+from app_server.storage.postgres.source import PostgresSource
 from tests.interaction.conversation import (
     Client,
     ended,
@@ -28,6 +29,8 @@ from tests.interaction.conversation import (
 )
 from tests.support.client import Frame
 from tests.support.pictures import png
+from tests.support.postgres import ask
+from tests.support.postgres import cluster as postgres
 from tests.support.server import connected
 from tests.support.upstream import (
     Gate,
@@ -48,22 +51,86 @@ MESSAGE: dict[str, Any] = {"type": "message", "id": "m1", "role": "assistant", "
 WHOLE = {**MESSAGE, "content": [{"type": "output_text", "text": "One two three.", "annotations": []}]}
 
 
+class World(Protocol):
+    """What the replicas share."""
+
+    def replica(self) -> StorageSource: ...
+
+    async def dies(self, source: StorageSource) -> None:
+        """A replica is gone: nothing that it writes is kept from now on."""
+        ...
+
+    async def letters(self) -> int:
+        """How many are there."""
+        ...
+
+
+class MemoryWorld:
+    def __init__(self, folder: Path) -> None:
+        self.shared = MemoryStorageWorld(home=folder)
+
+    def replica(self) -> StorageSource:
+        return self.shared.replica()
+
+    async def dies(self, source: StorageSource) -> None:
+        self.shared.kill(replica_of(source))
+
+    async def letters(self) -> int:
+        return sum(len(letters) for letters in self.shared.letters.values())
+
+
+class PostgresWorld:
+    """A database; pictures are in this process's memory. Who is dead has lost its leases to nobody."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self._url, self._blobs = url, MemoryStorageWorld(home=folder).process().blobs
+
+    def replica(self) -> StorageSource:
+        return PostgresSource(PostgresDatabase(self._url), lambda tenant: self._blobs)
+
+    async def dies(self, source: StorageSource) -> None:
+        gone = (
+            "UPDATE leases SET owner = owner || ' dead', expires = clock_timestamp() WHERE owner = $1 RETURNING owner"
+        )
+        await ask(self._url, gone, replica_of(source))
+
+    async def letters(self) -> int:
+        return int((await ask(self._url, "SELECT count(*) FROM letters"))[0][0])
+
+
+def replica_of(source: StorageSource) -> str:
+    cluster = source.storage(LOCAL_TENANT).cluster
+    assert cluster is not None
+    return cluster.replica
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    if request.param == "memory":
+        return MemoryWorld(tmp_path)
+    return PostgresWorld(tmp_path, await postgres().new_database())
+
+
 @dataclass
 class Replicas:
     """Two replicas, each with a client of its own."""
 
-    world: MemoryStorageWorld
     up: ScriptedUpstream
-    sources: list[MemoryReplica]
+    sources: list[StorageSource]
     apps: list[App]
     clients: list[Client]
 
+    async def owner(self, thread_id: str) -> str | None:
+        """The replica that has the thread, as the last one sees it."""
+        cluster = self.sources[-1].storage(LOCAL_TENANT).cluster
+        assert cluster is not None
+        return await cluster.owner(thread_id)
+
 
 @asynccontextmanager
-async def replicas(folder: Path, count: int = 2) -> AsyncIterator[Replicas]:
-    world = MemoryStorageWorld(home=folder)
+async def replicas(world: World, folder: Path) -> AsyncIterator[Replicas]:
     async with ScriptedUpstream() as up, AsyncExitStack() as stack:
-        made = Replicas(world, up, [world.replica() for _ in range(count)], [], [])
+        made = Replicas(up, [world.replica() for _ in range(2)], [], [])
         for number, source in enumerate(made.sources):
             home = picture_home(folder / str(number), up)
             app = await stack.enter_async_context(App(replace(home.options(), source=source)).running())
@@ -96,9 +163,9 @@ def said(client: Client, item_id: str) -> str:
 
 
 async def test_a_turn_that_is_started_at_another_replica_runs_at_the_owner_and_both_clients_see_all_of_it(
-    tmp_path: Path,
+    world: World, tmp_path: Path
 ) -> None:
-    async with replicas(tmp_path) as many:
+    async with replicas(world, tmp_path) as many:
         owner, other = many.clients
         many.up.queue += [text_turn("r1", "Hello there.")]
         thread_id = await start_thread(owner)
@@ -113,15 +180,14 @@ async def test_a_turn_that_is_started_at_another_replica_runs_at_the_owner_and_b
         assert numbered(other) == [row for row in numbered(owner) if row[1] > 1]
         methods = [frame.get("method", "reply") for frame in other.incoming]
         assert methods.index("turn/started") > max(i for i, name in enumerate(methods) if name == "reply")
-        assert many.apps[0].of_tenant("local") is many.apps[0]
-        assert await many.sources[1].storage("local").cluster.owner(thread_id) == many.sources[0].replica  # type: ignore[union-attr]  # a replica has one
+        assert await many.owner(thread_id) == replica_of(many.sources[0])
 
 
 async def test_a_client_that_comes_to_another_replica_in_the_middle_of_a_message_has_all_of_its_text_once(
-    tmp_path: Path,
+    world: World, tmp_path: Path
 ) -> None:
     one, two = Gate(), Gate()
-    async with replicas(tmp_path) as many:
+    async with replicas(world, tmp_path) as many:
         owner, other = many.clients
         many.up.queue += [spoken(one, two)]
         thread_id = await start_thread(owner)
@@ -140,9 +206,9 @@ async def test_a_client_that_comes_to_another_replica_in_the_middle_of_a_message
         assert (said(other, begun["item"]["id"]), done["item"]["text"]) == ("One two three.", "One two three.")
 
 
-async def test_an_interrupt_from_another_replica_ends_the_turn(tmp_path: Path) -> None:
+async def test_an_interrupt_from_another_replica_ends_the_turn(world: World, tmp_path: Path) -> None:
     one, two = Gate(), Gate()
-    async with replicas(tmp_path) as many:
+    async with replicas(world, tmp_path) as many:
         owner, other = many.clients
         many.up.queue += [spoken(one, two)]
         thread_id = await start_thread(owner)
@@ -154,18 +220,18 @@ async def test_an_interrupt_from_another_replica_ends_the_turn(tmp_path: Path) -
         assert turn["status"] == "interrupted"
 
 
-async def test_what_the_owner_refuses_is_refused_in_its_words_at_another_replica(tmp_path: Path) -> None:
-    async with replicas(tmp_path) as many:
+async def test_what_the_owner_refuses_is_refused_in_its_words_at_another_replica(world: World, tmp_path: Path) -> None:
+    async with replicas(world, tmp_path) as many:
         owner, other = many.clients
         thread_id = await start_thread(owner)
         params = {"threadId": thread_id, "turnId": "019a0000-0000-7000-8000-000000000001"}
 
         assert await refused(other, "turn/interrupt", params) == await refused(owner, "turn/interrupt", params)
-        assert many.world.letters == {"local": {}}
+        assert await world.letters() == 0
 
 
-async def test_names_and_new_threads_are_told_to_the_clients_of_every_replica_once(tmp_path: Path) -> None:
-    async with replicas(tmp_path) as many:
+async def test_names_and_new_threads_are_told_to_clients_of_every_replica_once(world: World, tmp_path: Path) -> None:
+    async with replicas(world, tmp_path) as many:
         owner, other = many.clients
         thread_id = await start_thread(owner)
         await other.wait_for("thread/started", thread__id=thread_id)
@@ -179,9 +245,9 @@ async def test_names_and_new_threads_are_told_to_the_clients_of_every_replica_on
         assert len(owner.notifications("thread/name/updated")) == 1
 
 
-async def test_a_dead_owner_is_followed_by_another_replica_that_closes_its_turn_without_a_gap(tmp_path: Path) -> None:
+async def test_another_replica_closes_the_turn_of_a_dead_one_without_a_gap(world: World, tmp_path: Path) -> None:
     one, two = Gate(), Gate()
-    async with replicas(tmp_path) as many:
+    async with replicas(world, tmp_path) as many:
         owner, other = many.clients
         many.up.queue += [spoken(one, two), text_turn("r2", "Again.")]
         thread_id = await start_thread(owner)
@@ -189,7 +255,7 @@ async def test_a_dead_owner_is_followed_by_another_replica_that_closes_its_turn_
         turn_id = await start_turn(owner, thread_id)
         await one.wait_reached()
         await other.wait_for("item/agentMessage/delta")
-        many.world.kill(many.sources[0].replica)
+        await world.dies(many.sources[0])
         closed = await other.wait_for("turn/completed", turn__id=turn_id)
         item = of_thread(other, "item/completed")[-1]["item"]
         again = await run_turn(other, thread_id)
@@ -201,18 +267,21 @@ async def test_a_dead_owner_is_followed_by_another_replica_that_closes_its_turn_
         assert min(told) > reply["lastSeq"]
 
 
-async def test_an_owner_that_slept_too_long_is_fenced_off_and_its_clients_go_on_at_the_new_one(tmp_path: Path) -> None:
+async def test_an_owner_that_slept_is_fenced_off_and_its_clients_go_on_at_the_new_one(
+    world: World, tmp_path: Path
+) -> None:
     one, two = Gate(), Gate()
-    async with replicas(tmp_path) as many:
+    async with replicas(world, tmp_path) as many:
         sleeper, other = many.clients
         many.up.queue += [spoken(one, two), text_turn("r2", "Again.")]
         thread_id = await start_thread(sleeper)
         await other.request("thread/resume", {"threadId": thread_id, "excludeTurns": True})
         turn_id = await start_turn(sleeper, thread_id)
         await one.wait_reached()
-        many.world.kill(many.sources[0].replica)
+        await world.dies(many.sources[0])
         await other.wait_for("turn/completed", turn__id=turn_id)
-        many.world.live_owners.add(many.sources[0].replica)  # it wakes up
+        if isinstance(world, MemoryWorld):
+            world.shared.live_owners.add(replica_of(many.sources[0]))  # it wakes up
         one.open.set()
         two.open.set()
         closed = await sleeper.wait_for("turn/completed", turn__id=turn_id)
@@ -225,8 +294,8 @@ async def test_an_owner_that_slept_too_long_is_fenced_off_and_its_clients_go_on_
         assert seqs(sleeper) == sorted(set(seqs(sleeper)))
 
 
-async def test_a_picture_is_shown_to_a_client_of_another_replica(tmp_path: Path) -> None:
-    async with replicas(tmp_path) as many:
+async def test_a_picture_is_shown_to_a_client_of_another_replica(world: World, tmp_path: Path) -> None:
+    async with replicas(world, tmp_path) as many:
         owner, other = many.clients
         call = Reply(events=[created("r1"), *imagegen("call_1", prompt="A fox."), completed("r1")])
         many.up.queue += [call, text_turn("r2", "There.")]
@@ -240,9 +309,9 @@ async def test_a_picture_is_shown_to_a_client_of_another_replica(tmp_path: Path)
         assert (turn["status"], ours) == ("completed", theirs)
 
 
-async def test_a_question_of_a_thread_is_answered_by_a_client_of_another_replica(tmp_path: Path) -> None:
+async def test_a_question_of_a_thread_is_answered_by_a_client_of_another_replica(world: World, tmp_path: Path) -> None:
     tool = {"name": "weather", "description": "The weather.", "inputSchema": {"type": "object", "properties": {}}}
-    async with replicas(tmp_path) as many:
+    async with replicas(world, tmp_path) as many:
         owner, other = many.clients
         call = Reply(events=[created("r1"), *function_call("call_1", "weather", {}), completed("r1")])
         many.up.queue += [call, text_turn("r2", "Sunny.")]
@@ -257,18 +326,19 @@ async def test_a_question_of_a_thread_is_answered_by_a_client_of_another_replica
         assert turn["status"] == "completed"
         outputs = [item for item in many.up.posts()[-1].body["input"] if item["type"] == "function_call_output"]
         assert "Sun." in str(outputs)
-        assert many.world.letters == {"local": {}}
+        assert await world.letters() == 0
 
 
 async def test_a_command_that_nobody_took_is_served_where_the_client_is_when_the_owner_is_gone(tmp_path: Path) -> None:
-    async with replicas(tmp_path) as many:
+    world = MemoryWorld(tmp_path)
+    async with replicas(world, tmp_path) as many:
         owner, other = many.clients
         many.up.queue += [text_turn("r1", "Here.")]
         thread_id = await start_thread(owner)
         await other.request("thread/resume", {"threadId": thread_id, "excludeTurns": True})
         posted = anyio.Event()
-        many.world.listeners = [row for row in many.world.listeners if row[0] != many.sources[0].replica]
-        watcher = many.world.replica().storage("local").cluster
+        world.shared.listeners = [row for row in world.shared.listeners if row[0] != replica_of(many.sources[0])]
+        watcher = world.replica().storage("local").cluster
         assert watcher is not None
         watcher.listen(lambda hint: posted.set() if hint.kind == "letter" else None)
         async with anyio.create_task_group() as tasks:
@@ -279,14 +349,14 @@ async def test_a_command_that_nobody_took_is_served_where_the_client_is_when_the
 
             tasks.start_soon(turn)
             await posted.wait()
-            many.world.kill(many.sources[0].replica)
+            await world.dies(many.sources[0])
 
         assert done[0]["status"] == "completed"
         assert len(many.up.posts()) == 1
 
 
-async def test_a_replica_that_ends_takes_no_thread_any_more(tmp_path: Path) -> None:
-    async with replicas(tmp_path) as many:
+async def test_a_replica_that_ends_takes_no_thread_any_more(world: World, tmp_path: Path) -> None:
+    async with replicas(world, tmp_path) as many:
         source: StorageSource = many.sources[0]
         source.drain()
 
@@ -295,9 +365,11 @@ async def test_a_replica_that_ends_takes_no_thread_any_more(tmp_path: Path) -> N
         assert await start_thread(many.clients[1])
 
 
-async def test_a_turn_that_does_not_end_in_time_goes_on_at_another_replica_behind_its_last_item(tmp_path: Path) -> None:
+async def test_a_turn_of_a_replica_that_ends_goes_on_at_another_behind_its_last_item(
+    world: World, tmp_path: Path
+) -> None:
     tool = {"name": "weather", "description": "The weather.", "inputSchema": {"type": "object", "properties": {}}}
-    async with replicas(tmp_path) as many:
+    async with replicas(world, tmp_path) as many:
         leaving, other = many.clients
         call = Reply(events=[created("r1"), *function_call("call_1", "weather", {}), completed("r1")])
         many.up.queue += [call, text_turn("r2", "Sunny."), text_turn("r3", "Still here.")]
@@ -312,12 +384,10 @@ async def test_a_turn_that_does_not_end_in_time_goes_on_at_another_replica_behin
         turn = await ended(other, turn_id)
         code, _ = await refused(leaving, "thread/start", {})
         again = await run_turn(other, thread_id)
-        cluster = many.sources[1].storage("local").cluster
 
         assert (turn["status"], turn["items"][0]["text"], again["status"]) == ("completed", "Sunny.", "completed")
         assert code == -32603
         assert len(other.notifications("turn/started")) == 2
-        assert cluster is not None
-        assert await cluster.owner(thread_id) == many.sources[1].replica
+        assert await many.owner(thread_id) == replica_of(many.sources[1])
         assert len(many.up.posts()) == 3
         assert seqs(other) == sorted(set(seqs(other)))

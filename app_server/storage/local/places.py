@@ -50,7 +50,8 @@ def _forget(connection: sqlite3.Connection, lock: ProcessLock, tenant: str, kind
     """Take away the rows that do not count any more."""
     of_kind = (tenant, kind)
     if kind == "pictures":
-        connection.execute("DELETE FROM places WHERE tenant = ? AND kind = ? AND at_ms <= ?", (*of_kind, now_ms - DAY_MS))
+        old = (*of_kind, now_ms - DAY_MS)
+        connection.execute("DELETE FROM places WHERE tenant = ? AND kind = ? AND at_ms <= ?", old)
         return
     owners = connection.execute("SELECT DISTINCT owner FROM places WHERE tenant = ? AND kind = ?", of_kind).fetchall()
     for (owner,) in owners:

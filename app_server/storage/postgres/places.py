@@ -66,11 +66,13 @@ class PostgresPlaces:
                     ends = [ends_in_ms for _, ends_in_ms in taken] if lasting else []
                     return Full(used=used, free_in_ms=free_in_ms(ends, len(keys), limit, 0))
                 await connection.execute(_TAKE, *wanted, owner, lasts_s)
-                return None
+            return None
 
         await checkpoint_if_cancelled()
+        full: Full | None = None
         with anyio.CancelScope(shield=True):  # what was taken is known to have been taken
-            return await self._database.run(work, repeatable=True)
+            full = await self._database.run(work, repeatable=True)
+        return full
 
     async def give_back(self, tenant: str, kind: PlaceKind, keys: Sequence[str]) -> None:
         await self._execute(_GIVE_BACK, tenant, kind, list(keys))

@@ -29,6 +29,8 @@ class FailureKind(StrEnum):
     INVALID_RESPONSE = "invalidResponse"
     """An answer without a picture, or a refusal of the request (other 4xx): trying again changes nothing."""
     SAVE_FAILED = "saveFailed"
+    TENANT_LIMIT = "tenantLimit"
+    """The host of the server allows no more: nothing was asked for."""
 
 
 @frozen
