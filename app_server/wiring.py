@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 
     from app_server.bootstrap import App
     from app_server.config.schema import ImageGenerationConfig
-    from app_server.errors import RpcError
     from app_server.extension_api.extension import ExtensionRegistry
     from app_server.replicas.replica import Replica
     from app_server.storage.base import Storage
@@ -67,6 +66,9 @@ if TYPE_CHECKING:
 class Wiring:
     """Everything that runs behind the connections."""
 
+    ground: Ground | None = None
+    """Where the tenant stands, where this is a tenant's."""
+
     def __init__(
         self, app: App, storage: Storage, installation_id: str, tasks: TaskGroup, host: Wiring | None = None
     ) -> None:
@@ -75,25 +77,13 @@ class Wiring:
         self.extension_warnings: list[str] = []
         storage.notices.tell = self._extension_warning  # of a database that was made anew
         self._built = False
+        files = tenant_folder(app.home, app.tenant)
         if host is None:
             self._open(app, tasks)
         else:
-            self._share(host)
+            self._share(host, files)
         images = app.config.config.image_generation
-        files = tenant_folder(app.home, app.tenant)
-        saving = picture_saving(files, images, app.tenant)
-        self.ground, gate = _tenants_walls(files) if host is not None else (None, None)
-        self.pictures = PictureStore(
-            files,
-            storage.blobs,
-            saving=saving,
-            clock=app.clock,
-            allowance=None if host is None else app.limits,
-            within=None if host is None else (files, saving.root),
-        )
-        self.picture_links = PictureLinks(
-            app.home, app.clock, self.pictures, storage.blobs, tenant=app.tenant, shared=_link_secret(app, storage)
-        )
+        saving = self._keep_pictures(files, images)
         warn = self._extension_warning if host is None else get_logger("tenants").warning  # it is the host's affair
         self.host = ExtensionHost(self.found, self._extension_services, warn)
         self.host.registry(self.features.current())
@@ -113,10 +103,9 @@ class Wiring:
         ephemeral = open_storage("memory:", app.home)
         self.workspace = Workspace(env=app.options.env, cwd=app.options.cwd, tasks=tasks)
         if host is not None:
-            from app_server.tenants.limited_log import limited_storage
+            from app_server.tenants.limited_log import limited
 
-            storage = limited_storage(storage, app.limits, stored=True)
-            ephemeral = limited_storage(ephemeral, app.limits, stored=False)
+            storage, ephemeral = limited(storage, ephemeral, app.limits)
         self.threads = ThreadManager(storage, ephemeral, deps, tasks)
         self.gallery = Gallery(storage.log, storage.blobs, self.threads.note, ephemeral=ephemeral.log)
         if images.retention_days:
@@ -125,9 +114,9 @@ class Wiring:
         self.replica = self._replica(tasks)
         commands = None if self.replica is None else self.replica.commands
         services = self._services()
-        dispatcher: Dispatcher[Services] = Dispatcher(
-            load_registry(), None if commands is None else commands.route, gate
-        )
+        route = None if commands is None else commands.route
+        gate = None if self.ground is None else self.ground.refusal
+        dispatcher: Dispatcher[Services] = Dispatcher(load_registry(), route, gate)
         self.core = Core(services=services, dispatcher=dispatcher)
         if commands is not None:
             commands.serve_with(dispatcher, services)
@@ -150,11 +139,23 @@ class Wiring:
         self.providers = ProviderRegistry(app.config.config, self._provider_wiring())
         self.fetched_models = FetchedModels(self.providers, self.auth, self.net.client, app.clock)
 
-    def _share(self, host: Wiring) -> None:
+    def _share(self, host: Wiring, files: Path) -> None:
         """What the process has once, as a tenant's part of it uses it. What is wrong with it is told to the host."""
+        from app_server.tenants.ground import Ground
+
+        self.ground = Ground(folder=files)
         self.net, self.auth, self.refresher, self.logins = host.net, host.auth, host.refresher, host.logins
         self.limits, self.found, self.features, self.hooks = host.limits, host.found, host.features, host.hooks
         self.providers, self.fetched_models, self.config_warnings = host.providers, host.fetched_models, ()
+
+    def _keep_pictures(self, files: Path, images: ImageGenerationConfig) -> Saving:
+        app, blobs = self._app, self.storage.blobs
+        saving = picture_saving(files, images, app.tenant)
+        allowance, within = (None, None) if self.ground is None else (app.limits, (files, saving.root))
+        self.pictures = PictureStore(files, blobs, saving=saving, clock=app.clock, allowance=allowance, within=within)
+        shared = _link_secret(app, self.storage)
+        self.picture_links = PictureLinks(app.home, app.clock, self.pictures, blobs, tenant=app.tenant, shared=shared)
+        return saving
 
     def _replica(self, tasks: TaskGroup) -> Replica | None:
         """What joins this process to others that share its storage; None where there are none."""
@@ -358,14 +359,6 @@ def _link_secret(app: App, storage: Storage) -> Callable[[str], Awaitable[bytes]
     if storage.shared_secret is None or app.tenant == LOCAL_TENANT:
         return storage.shared_secret
     return app.source().storage(LOCAL_TENANT).shared_secret
-
-
-def _tenants_walls(folder: Path) -> tuple[Ground, Callable[[str], RpcError | None]]:
-    """What a tenant sees of the disk, and which methods are refused."""
-    from app_server.tenants.gate import refusal
-    from app_server.tenants.ground import Ground
-
-    return Ground(folder=folder), refusal
 
 
 def picture_saving(home: Path, images: ImageGenerationConfig, tenant: str = LOCAL_TENANT) -> Saving:

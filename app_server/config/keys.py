@@ -6,55 +6,12 @@ defaults with those of the dataclasses in `schema.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from enum import StrEnum, auto
 from types import MappingProxyType
 
+from app_server.config.key_spec import KeySpec as KeySpec
+from app_server.config.key_spec import Kind as Kind
 from app_server.config.schema import NO_STRINGS
-from app_server.values import field, frozen
 from features.registry import FEATURES
-
-Plain = str | int | float | bool | Mapping[str, str] | Sequence[str]
-
-
-class Kind(StrEnum):
-    """What a value must be."""
-
-    TEXT = auto()
-    URL = auto()
-    FLAG = auto()
-    COUNT = auto()
-    SECONDS = auto()
-    CHOICE = auto()
-    STRINGS = auto()
-    TEXTS = auto()
-    NAME_TEMPLATE = auto()
-
-
-@frozen
-class KeySpec:
-    """One setting. `default` None means unset; `example` is then what `config.example.toml` shows, commented out."""
-
-    key: str
-    kind: Kind
-    doc: str
-    default: Plain | None = None
-    example: Plain | None = None
-    minimum: int = 0
-    maximum: int | None = None
-    choices: tuple[str, ...] = ()
-    refused: Mapping[str, str] = field(default_factory=lambda: NO_STRINGS)
-    """Values that were valid once or elsewhere, each with what to write now."""
-    placeholders: tuple[str, ...] = ()
-    """What may stand in braces in a template."""
-    table_member: str = ""
-    """Where a choice may also be a table: its only member."""
-
-    @property
-    def path(self) -> tuple[str, ...]:
-        """The key in parts."""
-        return tuple(self.key.split("."))
-
 
 _TOP = (
     KeySpec(
@@ -273,66 +230,49 @@ _STORAGE = (
     ),
 )
 
+_LIMITS = (
+    (
+        "max_threads",
+        500,
+        "Threads that a tenant may have stored or open, archived ones included; 0: no limit.",
+        "threads",
+    ),
+    (
+        "max_running_turns",
+        4,
+        "Turns of a tenant that may run at a time, over all replicas; 0: no limit.",
+        "turns at a time",
+    ),
+    (
+        "max_pictures_per_day",
+        100,
+        "Pictures that a tenant may ask for within 24 hours; needs imagegenext; 0: no limit.",
+        "pictures within 24 hours",
+    ),
+    (
+        "max_picture_mb",
+        2048,
+        "MiB of a tenant's stored pictures from which on it gets and attaches no new one; 0: no limit.",
+        "MiB of pictures",
+    ),
+    (
+        "max_connections",
+        8,
+        "Connections that a tenant may have open at a time, over all replicas; 0: no limit.",
+        "connections",
+    ),
+)
+"""Name, example, what it says of all tenants, and the word for one."""
 _TENANTS = (
-    KeySpec(
-        key="tenants.max_threads",
-        kind=Kind.COUNT,
-        default=0,
-        doc="Threads that a tenant may have stored or open, archived ones included; 0: no limit.",
-    ),
-    KeySpec(
-        key="tenants.max_running_turns",
-        kind=Kind.COUNT,
-        default=0,
-        doc="Turns of a tenant that may run at a time, over all replicas; 0: no limit.",
-    ),
-    KeySpec(
-        key="tenants.max_pictures_per_day",
-        kind=Kind.COUNT,
-        default=0,
-        doc="Pictures that a tenant may ask for within 24 hours; needs imagegenext; 0: no limit.",
-    ),
-    KeySpec(
-        key="tenants.max_picture_mb",
-        kind=Kind.COUNT,
-        default=0,
-        doc="MiB of a tenant's stored pictures from which on it gets and attaches no new one; 0: no limit.",
-    ),
-    KeySpec(
-        key="tenants.max_connections",
-        kind=Kind.COUNT,
-        default=0,
-        doc="Connections that a tenant may have open at a time, over all replicas; 0: no limit.",
-    ),
-    KeySpec(
-        key="tenants.limits.*.max_threads",
-        kind=Kind.COUNT,
-        example=500,
-        doc="Of this tenant alone: threads; unset: as for all.",
-    ),
-    KeySpec(
-        key="tenants.limits.*.max_running_turns",
-        kind=Kind.COUNT,
-        example=4,
-        doc="Of this tenant alone: turns at a time; unset: as for all.",
-    ),
-    KeySpec(
-        key="tenants.limits.*.max_pictures_per_day",
-        kind=Kind.COUNT,
-        example=100,
-        doc="Of this tenant alone: pictures within 24 hours; unset: as for all.",
-    ),
-    KeySpec(
-        key="tenants.limits.*.max_picture_mb",
-        kind=Kind.COUNT,
-        example=2048,
-        doc="Of this tenant alone: MiB of pictures; unset: as for all.",
-    ),
-    KeySpec(
-        key="tenants.limits.*.max_connections",
-        kind=Kind.COUNT,
-        example=8,
-        doc="Of this tenant alone: connections; unset: as for all.",
+    *(KeySpec(key=f"tenants.{name}", kind=Kind.COUNT, default=0, doc=doc) for name, _, doc, _ in _LIMITS),
+    *(
+        KeySpec(
+            key=f"tenants.limits.*.{name}",
+            kind=Kind.COUNT,
+            example=example,
+            doc=f"Of this tenant alone: {word}; unset: as for all.",
+        )
+        for name, example, _, word in _LIMITS
     ),
 )
 

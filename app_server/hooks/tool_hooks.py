@@ -102,9 +102,8 @@ class ToolHooks:
         self._tell("hook/started", hook, run_id, begun_ms)
         status, verdict = "failed", Verdict(status="failed", text="it was stopped, because the turn was interrupted")
         try:
-            ran = await run_command(
-                hook.command, stdin, cwd=self._setup.cwd or self._turn.cwd, env=self._setup.env, timeout_s=hook.timeout_s
-            )
+            cwd = self._setup.cwd or self._turn.cwd
+            ran = await run_command(hook.command, stdin, cwd=cwd, env=self._setup.env, timeout_s=hook.timeout_s)
             verdict = judge(hook, ran)
             status = verdict.status
         finally:

@@ -15,6 +15,7 @@ import anyio
 import orjson
 
 from app_server.storage.base import BlobAltered, BlobMissing, LeaseHeld, Record, ThreadLog, ThreadRow
+from app_server.storage.cluster import LEASE_TTL_S
 from app_server.values import frozen
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 BATCH_RECORDS: Final = 500
 BATCH_BYTES: Final = 8 * 1024 * 1024
 """Of one commit, unless a single record is larger."""
+POLL_S: Final = 0.5
+_SLACK_S: Final = 2.0
 _RELEASE_BOUND_S: Final = 10.0
 
 Read = Callable[[int, int], Awaitable[Sequence[Record]]]
@@ -74,7 +77,8 @@ async def compare(log: ThreadLog, thread_id: str, read: Read) -> Comparison:
 async def put_thread(target: Storage, row: ThreadRow, read: Read) -> Outcome:
     """Bring the target to where the source is. Raises StorageError."""
     try:
-        if await target.log.row(row.thread_id) is None:
+        there = await target.log.row(row.thread_id)
+        if there is None:
             await _create(target, row, read)
             return "moved"
         before = await compare(target.log, row.thread_id, read)
@@ -82,7 +86,8 @@ async def put_thread(target: Storage, row: ThreadRow, read: Read) -> Outcome:
             return "differs"
         if before.source_ends:
             return "present"
-        return await _go_on(target, row, read, before.there)
+        wait_s = LEASE_TTL_S + _SLACK_S if row.listed and not there.listed else 0.0
+        return await _go_on(target, row, read, before.there, wait_s)
     except LeaseHeld:
         return "held"
 
@@ -132,13 +137,25 @@ async def _create(target: Storage, row: ThreadRow, read: Read) -> None:
     await _append_rest(target, lease, row, read, last_seq)
 
 
-async def _go_on(target: Storage, row: ThreadRow, read: Read, there: int) -> Outcome:
-    lease = await target.leases.acquire(row.thread_id)
+async def _go_on(target: Storage, row: ThreadRow, read: Read, there: int, wait_s: float) -> Outcome:
+    """Append what is missing. wait_s: how long the lease of an import that was killed may still hold."""
+    lease = await _lease(target, row.thread_id, wait_s)
     if await target.log.read(row.thread_id, after_seq=there, limit=1):  # somebody wrote since it was compared
         await target.leases.release(lease)
         return "held"
     await _append_rest(target, lease, row, read, there)
     return "resumed"
+
+
+async def _lease(target: Storage, thread_id: str, wait_s: float) -> Lease:
+    deadline_s = anyio.current_time() + wait_s
+    while True:
+        try:
+            return await target.leases.acquire(thread_id)
+        except LeaseHeld:
+            if anyio.current_time() >= deadline_s:
+                raise
+        await anyio.sleep(POLL_S)
 
 
 async def _append_rest(target: Storage, lease: Lease, row: ThreadRow, read: Read, seq: int) -> None:

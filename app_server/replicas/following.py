@@ -52,6 +52,8 @@ class _Entry:
         self.thread: FollowedThread | None = None
         self.heard: deque[Hint] = deque()
         self.wake = anyio.Event()
+        self.begun = anyio.Event()
+        """Set when there is a thread, or will be none."""
         self.scope = anyio.CancelScope()
         self.passed = 0
         """The number of the last passing hint that is shown, or is among the pieces of the owner's answer."""
@@ -94,11 +96,19 @@ class Following:
         return None if entry is None else entry.thread
 
     async def join(self, row: ThreadRow) -> FollowedThread | None:
-        if (known := self.find(row.thread_id)) is not None:
-            return known
-        if await self._cluster.owner(row.thread_id) is None:
-            return None
-        return await self._begin(row, _Entry())
+        while True:
+            entry = self._entries.get(row.thread_id)
+            if entry is not None and entry.thread is not None:
+                await self._read_on(entry.thread)  # whoever comes may have seen more of it at another replica
+                if self._entries.get(row.thread_id) is entry:
+                    return entry.thread
+            elif entry is not None:
+                await entry.begun.wait()
+            elif await self._cluster.owner(row.thread_id) is None:
+                return None
+            elif row.thread_id not in self._entries:
+                entry = self._entries[row.thread_id] = _Entry()  # hints are kept from here on
+                return await self._begin(row, entry)
 
     def came_here(self, live: LiveThread, records: Sequence[Record]) -> None:
         entry = self._entries.pop(live.thread_id, None)
@@ -112,22 +122,24 @@ class Following:
 
     def went(self, live: LiveThread) -> None:
         if live.followers:
-            self._tasks.start_soon(self._follow_on, live)
+            entry = self._entries[live.thread_id] = _Entry(live.last_seq, live.followers)
+            self._tasks.start_soon(self._follow_on, live, entry)
 
-    async def _follow_on(self, live: LiveThread) -> None:
+    async def _follow_on(self, live: LiveThread, entry: _Entry) -> None:
         try:
-            await self._begin(live.row, _Entry(live.last_seq, live.followers))
+            await self._begin(live.row, entry)
         except AppServerError as error:  # its clients resume it again
             log.warning("thread_not_followed_on", thread_id=live.thread_id, cause=error.message)
 
     async def _begin(self, row: ThreadRow, entry: _Entry) -> FollowedThread | None:
-        self._entries[row.thread_id] = entry  # hints are kept from here on
         try:
             pieces = await self._ask_owner(row.thread_id, entry)
             records = await self._log.read(row.thread_id)
         except BaseException:
             self._forget(row.thread_id, entry)
             raise
+        finally:
+            entry.begun.set()
         if self._entries.get(row.thread_id) is not entry:  # it came here meanwhile, or was deleted
             return None
         if not records:
@@ -240,7 +252,8 @@ class Following:
             return
         for record in records:
             forms = await self._forms(record, thread.thread_id)
-            self._show(thread, record, forms)
+            if record.seq > thread.last_seq:  # else somebody else read it meanwhile
+                self._show(thread, record, forms)
         thread.row = row or thread.row
 
     def _show(self, thread: FollowedThread, record: Record, forms: Sequence[Any] = ()) -> None:

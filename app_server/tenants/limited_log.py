@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from app_server.tenants.limits import Held, TenantLimits
 
 
-def limited_storage(storage: Storage, limits: TenantLimits, *, stored: bool) -> Storage:
-    """The storage of a tenant's threads, which are counted when they are made."""
-    return replace(storage, log=LimitedLog(storage.log, limits, stored=stored))
+def limited(stored: Storage, ephemeral: Storage, limits: TenantLimits) -> tuple[Storage, Storage]:
+    """The storages of a tenant's threads, which are counted when they are made."""
+    logs = LimitedLog(stored.log, limits, stored=True), LimitedLog(ephemeral.log, limits, stored=False)
+    return replace(stored, log=logs[0]), replace(ephemeral, log=logs[1])
 
 
 class LimitedLog:

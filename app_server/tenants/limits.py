@@ -187,10 +187,8 @@ def refusal(kind: PlaceKind, limit: int, wanted: int, full: Full) -> TenantLimit
             what, retry_ms = "picturesPerDay", full.free_in_ms
             when = "ask for fewer at once" if retry_ms is None else f"try again in {_span(retry_ms)}"
             more = "" if wanted == 1 else f", {wanted} more are asked for"
-            text = (
-                f"{full.used} pictures were asked for within 24 hours{more}, and the host of this server allows {limit}; "
-                + when
-            )
+            told = f"{full.used} pictures were asked for within 24 hours{more}"
+            text = f"{told}, and the host of this server allows {limit}; {when}"
     return TenantLimit(text, what=what, limit=limit, used=full.used, retry_after_ms=retry_ms)
 
 

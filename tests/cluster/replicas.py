@@ -29,6 +29,8 @@ from tests.support.s3 import CREDENTIALS
 from tests.support.server import make_home
 from tests.support.streams import INHERITED
 
+LOGS = "CLUSTER_LOGS"
+"""Names a folder in which all that the replicas log is kept."""
 FENCED_OFF = "turn_end_not_stored"
 """What a replica logs that slept too long: its turns have another owner by now."""
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +77,7 @@ class Fleet:
         self.all: list[Replica] = []
         self._folder, self._tasks = folder, tasks
         self._bell = Bell()
+        self._logs = Path(os.environ[LOGS]) if LOGS in os.environ else None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Fleet]:
@@ -160,7 +163,12 @@ class Fleet:
         write_chatgpt_auth(home.home)
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         env = {**inherited, **CREDENTIALS, "APP_SERVER_HOME": str(home.home), "HOME": str(folder)}
-        env |= {"PYTHONPATH": str(ROOT), TTL_S: str(shared.ttl_s), **more}
+        env |= {
+            "APP_SERVER_LOG": "info" if self._logs is not None else "warn",
+            "PYTHONPATH": str(ROOT),
+            TTL_S: str(shared.ttl_s),
+            **more,
+        }
         module = "app_server" if shared.ttl_s == LEASE_TTL_S else "tests.support.replica_server"
         return await anyio.open_process(
             [sys.executable, "-m", module, "--listen", "ws://127.0.0.1:0"],
@@ -179,6 +187,9 @@ class Fleet:
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 _take(replica, line.decode("utf-8", "replace"))
+                if self._logs is not None:
+                    with (self._logs / f"replica-{replica.number}.log").open("ab") as file:
+                        file.write(line + b"\n")
             self._bell.ring()
         self._bell.ring()
 

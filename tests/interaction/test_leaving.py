@@ -1,4 +1,4 @@
-"""Replicas that end, and replicas that died: what becomes of the threads that they had."""
+"""Threads that change their replica, because it ends, is dead or slept: who follows them loses nothing."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import pytest
 
 from app_server.replicas.following import JOIN_S
 from app_server.replicas.takeover import look
+from app_server.storage.base import LOCAL_TENANT
 from app_server.storage.cluster import Cluster
 from app_server.threads.manager import ThreadManager
 from tests.interaction.conversation import run_turn, start_thread
-from tests.interaction.test_replicas import replicas
+from tests.interaction.test_replicas import MemoryWorld, replica_of, replicas
+from tests.support.server import connected
 from tests.support.upstream import text_turn
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_replica_that_ends_lets_others_have_the_threads_in_which_nothing_runs(tmp_path: Path) -> None:
-    async with replicas(tmp_path) as many:
+    async with replicas(MemoryWorld(tmp_path), tmp_path) as many:
         client, other = many.clients
         many.up.queue += [text_turn("r1", "Here."), text_turn("r2", "There.")]
         thread_id = await start_thread(client)
@@ -30,11 +32,9 @@ async def test_a_replica_that_ends_lets_others_have_the_threads_in_which_nothing
             await many.apps[0].drain(10)
         turn = await run_turn(other, thread_id)
         told = await client.wait_for("turn/completed", turn__id=turn["id"])
-        cluster = many.sources[1].storage("local").cluster
 
         assert (turn["status"], told["turn"]["status"]) == ("completed", "completed")
-        assert cluster is not None
-        assert await cluster.owner(thread_id) == many.sources[1].replica
+        assert await many.owner(thread_id) == replica_of(many.sources[1])
 
 
 class Ownerless:
@@ -64,14 +64,60 @@ async def test_a_thread_whose_takeover_has_to_wait_holds_up_no_other() -> None:
 
 
 async def test_who_joins_a_thread_waits_for_its_owner_no_longer_than_there_is_one(tmp_path: Path) -> None:
-    async with replicas(tmp_path) as many:
+    world = MemoryWorld(tmp_path)
+    async with replicas(world, tmp_path) as many:
         owner, other = many.clients
         thread_id = await start_thread(owner)
-        dead = many.sources[0].replica
-        many.world.listeners = [row for row in many.world.listeners if row[0] != dead]  # it hears no letter
-        watcher = many.world.replica().storage("local").cluster
+        dead = replica_of(many.sources[0])
+        deaf(world, dead)
+        watcher = world.replica().storage(LOCAL_TENANT).cluster
         assert watcher is not None
-        watcher.listen(lambda hint: many.world.kill(dead) if hint.kind == "letter" else None)
+        watcher.listen(lambda hint: world.shared.kill(dead) if hint.kind == "letter" else None)
         with anyio.fail_after(JOIN_S):
             reply = await other.request("thread/resume", {"threadId": thread_id, "excludeTurns": True})
         assert reply["thread"]["id"] == thread_id
+
+
+async def test_a_client_that_saw_more_elsewhere_goes_on_where_a_thread_is_followed_late(tmp_path: Path) -> None:
+    world = MemoryWorld(tmp_path)
+    async with replicas(world, tmp_path) as many:
+        owner, other = many.clients
+        many.up.queue.append(text_turn("r1", "Here."))
+        thread_id = await start_thread(owner)
+        await other.request("thread/resume", {"threadId": thread_id, "excludeTurns": True})
+        deaf(world, replica_of(many.sources[1]))
+        await run_turn(owner, thread_id)
+        last = owner.notifications("turn/completed")[-1]["seq"]
+        async with connected(many.apps[1]) as late:
+            reply = await late.request("thread/resume", {"threadId": thread_id, "sinceSeq": last})
+            await late.request("thread/read", {"threadId": thread_id})
+
+            assert reply["lastSeq"] == last
+            assert [frame for frame in late.incoming if "seq" in (frame.get("params") or {})] == []
+        assert other.notifications("turn/completed")[-1]["seq"] == last
+
+
+async def test_who_comes_while_a_thread_changes_its_owner_joins_those_who_follow_it_already(tmp_path: Path) -> None:
+    world = MemoryWorld(tmp_path)
+    async with replicas(world, tmp_path) as many:
+        first, other = many.clients
+        thread_id = await start_thread(first)
+        world.shared.kill(replica_of(many.sources[0]))
+        await other.request("thread/resume", {"threadId": thread_id, "excludeTurns": True})
+        world.shared.live_owners.add(replica_of(many.sources[0]))  # it wakes up
+        threads = many.apps[0].threads
+        assert threads is not None
+        async with connected(many.apps[0]) as second:
+            live = threads.find(thread_id)
+            assert live is not None
+            live.lose()
+            await second.request("thread/resume", {"threadId": thread_id, "excludeTurns": True})
+            followed = threads.shown(thread_id)
+
+            assert followed is not None
+            assert (threads.find(thread_id), len(followed.followers)) == (None, 2)
+
+
+def deaf(world: MemoryWorld, replica: str) -> None:
+    """It hears nothing of the others any more."""
+    world.shared.listeners = [row for row in world.shared.listeners if row[0] != replica]

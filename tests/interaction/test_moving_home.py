@@ -15,7 +15,16 @@ import pytest
 from app_server.moving import target as moving_target
 from app_server.moving.home import move_home
 from app_server.moving.report import Report
-from app_server.storage.base import PictureQuery, Record, Storage, StorageError, ThreadQuery, ThreadRow
+from app_server.storage.base import (
+    Lease,
+    LeaseHeld,
+    PictureQuery,
+    Record,
+    Storage,
+    StorageError,
+    ThreadQuery,
+    ThreadRow,
+)
 from app_server.storage.inspection import open_home
 from app_server.storage.local import open_local_storage
 from app_server.storage.memory import MemoryStorageWorld
@@ -181,6 +190,40 @@ async def test_a_move_that_is_killed_at_any_write_goes_on_and_doubles_nothing(
         assert await all_of(target) == expected
         writes += 1
     assert writes > 10
+
+
+class _KillsTheHolder:
+    """Leases that are held at the first try; their holder dies then."""
+
+    def __init__(self, leases: Any, world: MemoryStorageWorld, holder: str) -> None:
+        self._leases, self._world, self._holder = leases, world, holder
+
+    async def acquire(self, thread_id: str) -> Lease:
+        try:
+            lease: Lease = await self._leases.acquire(thread_id)
+        except LeaseHeld:
+            self._world.kill(self._holder)
+            raise
+        return lease
+
+    async def release(self, lease: Lease) -> None:
+        await self._leases.release(lease)
+
+
+async def test_the_lease_of_a_move_that_was_killed_is_waited_for(
+    tmp_path: Path, source: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moving_target, "POLL_S", 0.0)
+    with open_home(source.home) as stored:
+        row = stored.row(stored.thread_ids()[0])
+        begun = stored.records(row.thread_id, 0, 1)
+    world = MemoryStorageWorld(home=tmp_path / "target")
+    killed, target = world.process(), world.process()
+    lease, _ = await killed.log.create(replace(row, listed=False), begun)
+    leases: Any = _KillsTheHolder(target.leases, world, lease.owner)
+    report = await moved(source.home, replace(target, leases=leases))
+    assert (report.threads, report.complete) == ({"resumed": 1, "moved": 3}, True)
+    assert await target.log.row(row.thread_id) == row
 
 
 async def test_a_second_run_finds_all_of_it_and_a_thread_that_grew_here_stays(tmp_path: Path, source: Home) -> None:

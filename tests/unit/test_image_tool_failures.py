@@ -207,7 +207,7 @@ class FullPictures(PictureStore):
     ) -> SavedPicture:
         raise OSError(28, "No space left on device")
 
-    async def keep(self, picture: CheckedPicture, *, thread_id: str) -> PictureRef:
+    async def keep(self, picture: CheckedPicture, *, thread_id: str, paid: bool = False) -> PictureRef:
         raise OSError(28, "No space left on device")
 
 

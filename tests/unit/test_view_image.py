@@ -287,7 +287,7 @@ async def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path, shown: S
 class FullStore(PictureStore):
     """A store whose disk is full."""
 
-    async def keep(self, picture: CheckedPicture, *, thread_id: str) -> PictureRef:
+    async def keep(self, picture: CheckedPicture, *, thread_id: str, paid: bool = False) -> PictureRef:
         raise OSError(28, "No space left on device")
 
 
