@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
@@ -50,7 +50,9 @@ if TYPE_CHECKING:
 
 _MOMENT_S = 0.1
 """For the requests that come with the first one: they are served before anything else is loaded."""
-_REST = (
+_PATIENCE_S = 5.0
+"""How long that stands back behind them: some requests take as long as their client likes."""
+_REST: Final = (
     "httpx",
     "app_server.methods.turn",
     "app_server.providers.responses_api",
@@ -58,6 +60,7 @@ _REST = (
     "app_server.turns.engine",
     "app_server.turns.sampling",
 )
+"""What a turn needs, and who starts a thread does not wait for."""
 
 
 @frozen
@@ -277,9 +280,13 @@ class App:
         For whoever owns the process and has time; without it the first turn loads it.
         """
         await self.hub.followed.wait()
+        latest = anyio.current_time() + _PATIENCE_S
         await anyio.sleep(_MOMENT_S)
         try:
-            await anyio.to_thread.run_sync(load_rest)
+            for name in _REST:
+                while self.hub.is_asked() and anyio.current_time() < latest:  # noqa: ASYNC110 - once, and rarely twice
+                    await anyio.sleep(_MOMENT_S)
+                await anyio.to_thread.run_sync(import_module, name)
         except ImportError:  # a broken installation: the server lives, and the turn that needs it says why
             get_logger("bootstrap").error("warm_up_failed", exc_info=True)
 
@@ -307,12 +314,6 @@ class App:
             self.hub.notify(connection, "warning", {"threadId": None, "message": message})
         if (account := wiring.account()) is not None:
             self.hub.notify(connection, "account/updated", account)
-
-
-def load_rest() -> None:
-    """Import what a turn needs, and who starts a thread does not wait for."""
-    for name in _REST:
-        import_module(name)
 
 
 def check_one_parent_folder() -> None:

@@ -122,8 +122,8 @@ def main(argv: Sequence[str] | None = None, opening: Opening | None = None) -> i
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse; options before a subcommand are joined with those behind it, unknown ones are named on stderr."""
-    if list(arguments) in ([], ["serve"], ["app-server"]):  # as most clients start it: no parser has to be loaded
-        return cast("argparse.Namespace", _PLAIN)  # it has the members that are read
+    if (plain := _plain_server(arguments)) is not None:
+        return cast("argparse.Namespace", plain)  # it has the members that are read
     parser = build_parser()
     first, rest = _known_command_first(arguments)
     parsed, unknown = parser.parse_known_args([*first, *rest])
@@ -139,7 +139,26 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
-_PLAIN = SimpleNamespace(command="serve", listen=None, overrides=[], enable=[], disable=[])
+_REPEATED = {"-c": "overrides", "--config": "overrides", "--enable": "enable", "--disable": "disable"}
+
+
+def _plain_server(arguments: Sequence[str]) -> SimpleNamespace | None:
+    """What most clients start, read by hand: loading and building the parser takes a twentieth of a start."""
+    found = SimpleNamespace(command="serve", listen=None, overrides=[], enable=[], disable=[])
+    words, named = iter(arguments), False
+    for word in words:
+        if word in _REPEATED:
+            value = next(words, "-")
+            if value.startswith("-"):  # the parser says what is missing
+                return None
+            getattr(found, _REPEATED[word]).append(value)
+        elif word in ("serve", "app-server") and not named:
+            named = True
+        else:
+            return None
+    return found
+
+
 _COMMANDS = frozenset(
     {
         "serve",
@@ -155,14 +174,13 @@ _COMMANDS = frozenset(
         "generate-ts",
     }
 )
-_WITH_VALUE = frozenset({"-c", "--config", "--enable", "--disable"})
 
 
 def _known_command_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Move the subcommand to the front, so that options before and behind it end up in one list."""
     from app_server.commands.listener_options import VALUE_OPTIONS
 
-    with_value = _WITH_VALUE | VALUE_OPTIONS
+    with_value = _REPEATED.keys() | VALUE_OPTIONS
     skip = False
     for index, argument in enumerate(arguments):
         if skip:

@@ -1,22 +1,26 @@
-"""Owns `@frozen`: a frozen dataclass with slots that costs little to define. For all data that does not change.
+"""Owns `@frozen` and `@slotted`: dataclasses with slots that cost little to define. For data that does not change, and
+for the little that does.
 
-The standard library compiles six methods of every such class at import and makes the class twice: fourteen times what
-this takes, and there are two hundred of them. Here the methods that compare, show and guard are shared by all classes,
-and a constructor is compiled when the first instance is made. All else is the standard library's: `field`, `fields`,
+The standard library compiles six methods of every such class at import, and there are two hundred of them. Here the
+methods that compare, show and guard are shared by all classes, a constructor is compiled only for a class with more
+than a few instances, and the standard library looks at a class when it is first asked for it: `field`, `fields`,
 `replace` and `asdict` work as ever. Methods that a class writes itself are kept; `__post_init__` is not called.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import FrozenInstanceError, field
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, FrozenInstanceError, field
 from operator import attrgetter
+from threading import RLock
 from typing import Any, NoReturn, TypeVar, dataclass_transform, overload
 
-__all__ = ["field", "frozen"]
+__all__ = ["field", "frozen", "slotted"]
 
 C = TypeVar("C", bound=type)
+_FEW = 20
+_ONE_LOOKS = RLock()
 
 
 @overload
@@ -28,54 +32,102 @@ def frozen(cls: Any = None, /, *, kw_only: bool = True, order: bool = False) -> 
     """Make the class a value: frozen, slotted, compared and hashed by its fields. `order`: sorted by them as well."""
 
     def make(plain: type) -> type:
-        return _make(plain, kw_only, order)
+        return _make(plain, kw_only, _VALUE | _ORDERED if order else _VALUE)
 
     return make if cls is None else make(cls)
 
 
-def _make(plain: type, kw_only: bool, order: bool) -> type:
-    if plain.__doc__ is None:
-        plain.__doc__ = ""  # else the standard library writes a signature there, slowly
-    dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=kw_only)(plain)
-    own = dict(plain.__dict__)
-    inherited = {name for base in plain.__mro__[1:] for name in base.__dict__.get("__slots__", ())}
-    names = [one.name for one in dataclasses.fields(plain)]
-    for name in ("__dict__", "__weakref__", *names):
+@dataclass_transform(field_specifiers=(field,))
+def slotted(*, kw_only: bool = False, eq: bool = True) -> Callable[[C], C]:
+    """Make the class one of mutable members in slots. `eq`: compared by them, and not hashable."""
+
+    def make(plain: Any) -> Any:
+        return _make(plain, kw_only, _COMPARED if eq else {"__repr__": _repr})
+
+    return make
+
+
+def _make(plain: type, kw_only: bool, methods: Mapping[str, Any]) -> type:
+    """The same class with slots for its fields; all that need not be known of them yet is left for later."""
+    annotated, bases = plain.__annotations__, plain.__mro__[1:]
+    own, declared = dict(plain.__dict__), dict[str, Any]()
+    for base in reversed(bases):
+        declared.update(base.__dict__.get("_declared", {}))
+    names = [name for name in annotated if name not in declared]
+    declared.update({name: own.pop(name, MISSING) for name in annotated})
+    for name in ("__dict__", "__weakref__"):
         own.pop(name, None)
+    inherited = {name for base in bases for name in base.__dict__.get("__slots__", ())}
     own["__slots__"] = tuple(name for name in names if name not in inherited)
     own["__qualname__"] = plain.__qualname__
-    own["_content"] = staticmethod(attrgetter(*names) if names else _nothing)
-    for name, method in (_SHARED | _ORDERED if order else _SHARED).items():
+    own["__match_args__"] = getattr(plain, "__match_args__", ()) + (() if kw_only else tuple(names))
+    own["__dataclass_fields__"] = _FieldsWhenAsked(plain, kw_only)
+    own["_declared"] = declared
+    own["_few"] = [_FEW]
+    own["_content"] = staticmethod(attrgetter(*declared) if declared else _nothing)
+    for name, method in methods.items():
         own.setdefault(name, method)
-    own["__init__"] = _compile_and_call
+    own["__init__"] = _make_one_of_few
     return type(plain)(plain.__name__, plain.__bases__, own)
 
 
-def _compile_and_call(self: Any, *args: Any, **kwargs: Any) -> None:
-    """The constructor of a class without an instance: makes the real one, which takes its place."""
-    cls = next(base for base in type(self).__mro__ if base.__dict__.get("__init__") is _compile_and_call)
-    made = _constructor(cls)
-    setattr(cls, "__init__", made)  # noqa: B010 - a plain assignment is an error to mypy
-    made(self, *args, **kwargs)
+class _FieldsWhenAsked:
+    """What the standard library knows a dataclass by: it gets the plain class to look at when it first asks."""
+
+    def __init__(self, plain: type, kw_only: bool) -> None:
+        self._plain, self._kw_only = plain, kw_only
+
+    def __get__(self, _instance: object, owner: type) -> Any:
+        cls: Any = next(base for base in owner.__mro__ if "__dataclass_fields__" in base.__dict__)
+        with _ONE_LOOKS:
+            if cls.__dict__["__dataclass_fields__"] is self:
+                self._plain.__doc__ = self._plain.__doc__ or "-"  # else it writes a signature there, slowly
+                look = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=self._kw_only)
+                seen: Any = look(self._plain)
+                cls.__dataclass_params__ = seen.__dataclass_params__
+                cls.__dataclass_fields__ = seen.__dataclass_fields__
+        return cls.__dataclass_fields__
+
+
+def _make_one_of_few(self: Any, *args: Any, **kwargs: Any) -> None:
+    """The constructor of a class with few instances: compiling one takes as long as a hundred calls of this.
+
+    Of a class with many, and for a call that is not plainly right, the compiled one takes its place.
+    """
+    cls: Any = next(base for base in type(self).__mro__ if base.__dict__.get("__init__") is _make_one_of_few)
+    cls._few[0] -= 1
+    given = {**dict(zip(cls.__match_args__, args, strict=False)), **kwargs}
+    whole = len(given) == len(args) + len(kwargs)
+    values = [given.pop(name) if name in given else _default(one) for name, one in cls._declared.items()]
+    if cls._few[0] < 0 or not whole or given or any(value is MISSING for value in values):
+        cls.__init__ = made = _constructor(cls)
+        made(self, *args, **kwargs)
+        return
+    for name, value in zip(cls._declared, values, strict=True):
+        object.__setattr__(self, name, value)
+
+
+def _default(declared: Any) -> Any:
+    """What a field has when nothing is given; MISSING where something must be."""
+    if not isinstance(declared, dataclasses.Field):
+        return declared
+    return declared.default if declared.default_factory is MISSING else declared.default_factory()
 
 
 def _constructor(cls: Any) -> Callable[..., None]:
-    known: dict[str, Any] = {"_new": dataclasses.MISSING}
+    known: dict[str, Any] = {"_new": MISSING}
     positional, keywords, body = ["self"], list[str](), list[str]()
-    for one in dataclasses.fields(cls):
-        known[f"_set_{one.name}"] = getattr(cls, one.name).__set__
-        given = one.name
-        if one.default_factory is not dataclasses.MISSING:
-            known[f"_make_{one.name}"] = one.default_factory
-            given = f"_make_{one.name}() if {one.name} is _new else {one.name}"
-            parameter = f"{one.name}=_new"
-        elif one.default is not dataclasses.MISSING:
-            known[f"_default_{one.name}"] = one.default
-            parameter = f"{one.name}=_default_{one.name}"
-        else:
-            parameter = one.name
-        (keywords if one.kw_only else positional).append(parameter)
-        body.append(f" _set_{one.name}(self, {given})")
+    for name, declared in cls._declared.items():
+        known[f"_set_{name}"] = getattr(cls, name).__set__
+        parameter = given = name
+        if isinstance(declared, dataclasses.Field) and declared.default_factory is not MISSING:
+            known[f"_make_{name}"] = declared.default_factory
+            parameter, given = f"{name}=_new", f"_make_{name}() if {name} is _new else {name}"
+        elif (default := _default(declared)) is not MISSING:
+            known[f"_default_{name}"] = default
+            parameter = f"{name}=_default_{name}"
+        (positional if name in cls.__match_args__ else keywords).append(parameter)
+        body.append(f" _set_{name}(self, {given})")
     head = ", ".join([*positional, *(["*", *keywords] if keywords else [])])
     exec(f"def __init__({head}):\n" + ("\n".join(body) or " pass"), known)
     made: Callable[..., None] = known["__init__"]
@@ -126,7 +178,8 @@ def _compared(name: str) -> Callable[[Any, Any], Any]:
     return compare
 
 
-_SHARED: dict[str, Any] = {
+_COMPARED: dict[str, Any] = {"__eq__": _eq, "__hash__": None, "__repr__": _repr}
+_VALUE: dict[str, Any] = {
     "__eq__": _eq,
     "__hash__": _hash,
     "__repr__": _repr,

@@ -7,32 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 
-from app_server.auth.browser_login import BrowserLogins
 from app_server.auth.manager import AuthManager
 from app_server.auth.refresh import LoginRefresher
 from app_server.errors import ConfigurationError, MissingCredentials
 from app_server.extension_api.scopes import AuthSnapshot, ProviderFacts, TurnScope
 from app_server.extension_api.services import ExtensionServices, ImagesEndpoint, ImageSettings
 from app_server.extension_host import ExtensionHost, discover, feature_specs
-from app_server.hooks.config import read_hooks
-from app_server.hooks.tool_hooks import HookSetup
+from app_server.hooks.config import HookSetup, read_hooks
 from app_server.ids import parse_uuid, uuid7
 from app_server.methods import load_registry
 from app_server.methods.services import Services
 from app_server.net import Net
 from app_server.observability.logging import get_logger
 from app_server.observability.watch import WATCH
-from app_server.pictures.links import PictureLinks
-from app_server.pictures.listing import Gallery
 from app_server.pictures.prompt import PromptPictures
 from app_server.pictures.quota import MIB, sweep_daily
-from app_server.pictures.reading import PictureReader
 from app_server.pictures.rescue import PictureRescue
 from app_server.pictures.store import FOLDER, PictureStore, Saving
 from app_server.providers.catalog import effective_context_window
@@ -47,7 +43,6 @@ from app_server.threads.live_thread import ThreadDeps
 from app_server.threads.manager import ThreadManager
 from app_server.tools.dynamic import DynamicTool, parse_dynamic_tools
 from app_server.turns.context import Moment, Settings
-from app_server.workspace.belongings import Workspace
 from features.registry import FEATURES
 from features.resolution import FeatureError, FeatureSet
 from features.runtime import RuntimeFeatures
@@ -55,12 +50,17 @@ from features.runtime import RuntimeFeatures
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
+    from app_server.auth.browser_login import BrowserLogins
     from app_server.bootstrap import App
     from app_server.config.schema import ImageGenerationConfig
     from app_server.extension_api.extension import ExtensionRegistry
+    from app_server.pictures.links import PictureLinks
+    from app_server.pictures.listing import Gallery
+    from app_server.pictures.reading import PictureReader
     from app_server.replicas.replica import Replica
     from app_server.storage.base import Storage
     from app_server.tenants.ground import Ground
+    from app_server.workspace.belongings import Workspace
 
 
 class Wiring:
@@ -73,7 +73,7 @@ class Wiring:
         self, app: App, storage: Storage, installation_id: str, tasks: TaskGroup, host: Wiring | None = None
     ) -> None:
         """`host`: that of the process, where this is a tenant's: settings, flags and logins are the host's."""
-        self._app, self.storage = app, storage
+        self._app, self.storage, self._host, self._tasks = app, storage, host, tasks
         self.extension_warnings: list[str] = []
         storage.notices.tell = self._extension_warning  # of a database that was made anew
         self._built = False
@@ -101,13 +101,12 @@ class Wiring:
             features=lambda settings: self.features.for_thread(settings.project_features, settings.features),
         )
         ephemeral = open_storage("memory:", app.home)
-        self.workspace = Workspace(env=app.options.env, cwd=app.options.cwd, tasks=tasks)
         if host is not None:
             from app_server.tenants.limited_log import limited
 
             storage, ephemeral = limited(storage, ephemeral, app.limits)
+        self._log, self._ephemeral = storage.log, ephemeral.log
         self.threads = ThreadManager(storage, ephemeral, deps, tasks)
-        self.gallery = Gallery(storage.log, storage.blobs, self.threads.note, ephemeral=ephemeral.log)
         if images.retention_days:
             tasks.start_soon(sweep_daily, self.gallery, app.clock, images.retention_days)
         self._built = True
@@ -127,7 +126,6 @@ class Wiring:
         self.net.around = WATCH.post
         self.auth = AuthManager(app.home, app.options.env, app.clock)
         self.refresher = LoginRefresher(self.auth, self.net, app.clock, app.options.env, app.hub.clients)
-        self.logins = BrowserLogins(self.auth, self.net, app.clock, app.options.env, tasks, self._login_ended)
         self.limits = LastLimits()
         self.found = discover(app.options.extensions)
         try:
@@ -144,7 +142,7 @@ class Wiring:
         from app_server.tenants.ground import Ground
 
         self.ground = Ground(folder=files)
-        self.net, self.auth, self.refresher, self.logins = host.net, host.auth, host.refresher, host.logins
+        self.net, self.auth, self.refresher = host.net, host.auth, host.refresher
         self.limits, self.found, self.features, self.hooks = host.limits, host.found, host.features, host.hooks
         self.providers, self.fetched_models, self.config_warnings = host.providers, host.fetched_models, ()
 
@@ -153,8 +151,6 @@ class Wiring:
         saving = picture_saving(files, images, app.tenant)
         allowance, within = (None, None) if self.ground is None else (app.limits, (files, saving.root))
         self.pictures = PictureStore(files, blobs, saving=saving, clock=app.clock, allowance=allowance, within=within)
-        shared = _link_secret(app, self.storage)
-        self.picture_links = PictureLinks(app.home, app.clock, self.pictures, blobs, tenant=app.tenant, shared=shared)
         return saving
 
     def _replica(self, tasks: TaskGroup) -> Replica | None:
@@ -211,21 +207,53 @@ class Wiring:
             providers=self.providers,
             auth=self.auth,
             refresher=self.refresher,
-            logins=self.logins,
             limits=self.limits,
             fetched_models=self.fetched_models,
             pictures=self.pictures,
-            gallery=self.gallery,
-            picture_reader=PictureReader(self.pictures),
-            picture_links=self.picture_links,
             http_base=lambda: (app.host or app).http_base,
             extensions=self.extensions,
             threads=self.threads,
-            workspace=self.workspace,
             moment=self.moment,
+            rare=self,
             ground=self.ground,
             allowance=None if self.ground is None else app.limits,
         )
+
+    # -- `RareServices`
+    @cached_property
+    def logins(self) -> BrowserLogins:
+        from app_server.auth.browser_login import BrowserLogins
+
+        if self._host is not None:
+            return self._host.logins
+        app = self._app
+        return BrowserLogins(self.auth, self.net, app.clock, app.options.env, self._tasks, self._login_ended)
+
+    @cached_property
+    def gallery(self) -> Gallery:
+        from app_server.pictures.listing import Gallery
+
+        return Gallery(self._log, self.storage.blobs, self.threads.note, ephemeral=self._ephemeral)
+
+    @cached_property
+    def picture_reader(self) -> PictureReader:
+        from app_server.pictures.reading import PictureReader
+
+        return PictureReader(self.pictures)
+
+    @cached_property
+    def picture_links(self) -> PictureLinks:
+        from app_server.pictures.links import PictureLinks
+
+        app, blobs = self._app, self.storage.blobs
+        shared = _link_secret(app, self.storage)
+        return PictureLinks(app.home, app.clock, self.pictures, blobs, tenant=app.tenant, shared=shared)
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        from app_server.workspace.belongings import Workspace
+
+        return Workspace(env=self._app.options.env, cwd=self._app.options.cwd, tasks=self._tasks)
 
     @classmethod
     async def build(cls, app: App, tasks: TaskGroup) -> Wiring:

@@ -12,8 +12,8 @@ this server does not have (`known_elsewhere.py`), in which case nothing is said.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from features.known_elsewhere import KNOWN_ELSEWHERE
 from features.spec import FeatureSpec, Stage
@@ -33,16 +33,14 @@ class FeatureCycleError(FeatureError):
     """Features require each other in a circle."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureLayer:
+class FeatureLayer(NamedTuple):
     """What one source of settings says, and the name by which that source is shown to people."""
 
     origin: str
     values: Mapping[str, bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureState:
+class FeatureState(NamedTuple):
     """One feature as it stands: on or off, what was wanted and by whom, and the reason in words."""
 
     spec: FeatureSpec
@@ -52,8 +50,7 @@ class FeatureState:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureSet:
+class FeatureSet(NamedTuple):
     """The states of all features, in the order of their specs. Built by `resolve_features` and `with_layer` only."""
 
     states: Mapping[str, FeatureState]

@@ -11,7 +11,6 @@ state are refused and change nothing: any web page can make a browser ask this l
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -29,6 +28,7 @@ from app_server.auth.authorization import (
 from app_server.errors import AppServerError, InternalError
 from app_server.ids import uuid7
 from app_server.observability.logging import get_logger
+from app_server.values import field, slotted
 
 if TYPE_CHECKING:
     from app_server.auth.manager import AuthManager
@@ -43,7 +43,7 @@ CANCELED: Final = "The login was canceled."
 log = get_logger("auth")
 
 
-@dataclass(slots=True, kw_only=True)
+@slotted(kw_only=True)
 class PendingLogin:
     """One login that waits for its browser."""
 

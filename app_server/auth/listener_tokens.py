@@ -5,6 +5,9 @@
 
 Both give a Visitor or the reason of a 401, and tell later whether that visitor may stay. Secrets are compared in
 constant time, and no reason carries any of them. `listener.py` calls it.
+
+A visitor with a name is a tenant, one without is the host itself. So where names are given, a token without one opens
+nothing: not beside a named one in a file, and never when it is signed.
 """
 
 from __future__ import annotations
@@ -27,6 +30,9 @@ MIN_SECRET_BYTES: Final = 32
 DEFAULT_SKEW_S: Final = 30
 NO_TOKEN: Final = "Send the token of this server in the header Authorization: Bearer TOKEN."
 NOT_KNOWN: Final = "The token is not known; ask the owner of this server for one that is."
+NO_NAME: Final = (
+    "The token has no name, and others of this server have one; ask its owner to write NAME TOKEN on its line."
+)
 NOT_SIGNED: Final = "The token is not signed by this server's secret with HS256; ask its owner for one that is."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
@@ -65,10 +71,17 @@ class CapabilityTokens:
         """Every known digest is compared, whatever the first ones say."""
         presented = hashlib.sha256(token.encode()).digest()
         found = [digest for digest in self.names if hmac.compare_digest(digest, presented)]
-        return Visitor(principal=self.names[found[0]], key=presented) if found else NOT_KNOWN
+        if not found:
+            return NOT_KNOWN
+        name = self.names[found[0]]
+        return Visitor(principal=name, key=presented) if self._opens(name) else NO_NAME
 
     def holds(self, visitor: Visitor) -> bool:
-        return visitor.key in self.names and self.names[visitor.key] == visitor.principal
+        known = visitor.key in self.names and self.names[visitor.key] == visitor.principal
+        return known and self._opens(visitor.principal)
+
+    def _opens(self, name: str | None) -> bool:
+        return name is not None or not any(self.names.values())
 
 
 def read_token_file(text: str, source: str) -> CapabilityTokens:
@@ -169,7 +182,9 @@ def claims_fault(claims: Mapping[str, Any], rules: SignedRules, now_s: float) ->
         return "The token is of another issuer; look at its claim iss."
     if rules.audience is not None and rules.audience not in (audience if isinstance(audience, list) else [audience]):
         return "The token is for another audience; look at its claim aud."
-    if subject is not None and not (isinstance(subject, str) and 0 < len(subject) <= 255 and subject.isprintable()):
+    if subject is None:
+        return "The token names nobody; ask for one with the claim sub, the name of whoever it is for."
+    if not (isinstance(subject, str) and 0 < len(subject) <= 255 and subject.isprintable()):
         return "The token names nobody; its claim sub has to be a text of 255 characters at most."
     return None
 

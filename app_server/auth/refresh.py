@@ -11,7 +11,6 @@ meantime, here or in another process, are used instead. `wiring` makes one; prov
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
@@ -19,7 +18,7 @@ import anyio
 from app_server.auth.renewal import TokenHttp, renew_stored
 from app_server.errors import AppServerError
 from app_server.observability.logging import get_logger
-from app_server.values import frozen
+from app_server.values import field, frozen, slotted
 
 if TYPE_CHECKING:
     from app_server.auth.manager import AuthManager, HeldTokens, ProviderLogin
@@ -47,7 +46,7 @@ class TokenKeeper(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@slotted()
 class _Flight:
     """A renewal that is under way. `outcome` None: it was cancelled, and another caller takes it up."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import tomllib
@@ -10,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from app_server.config.errors import ConfigError
-from app_server.config.positions import line_and_column
 from app_server.config.schema import TomlTable
 from app_server.values import frozen
 
-_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_PLACE = r" \(at (?:line (\d+), column (\d+)|end of document)\)$"
 _FIXES = (
     ("Invalid value", 'put texts in double quotes, such as model = "gpt-5.5"'),
     ("Expected '=' after a key", "write one key = value on the line"),
@@ -78,6 +76,8 @@ def parse(text: str, *, source: str) -> dict[str, Any]:
 
 def version_of(values: TomlTable) -> str:
     """A fingerprint of settings: the same for the same values, whatever their order and comments."""
+    import hashlib  # slow to load, and a start needs none
+
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -86,6 +86,8 @@ def _decoded(path: Path, data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        from app_server.config.positions import line_and_column  # of use to a broken file alone
+
         before = data[: error.start].decode()
         line, column = line_and_column(before, len(before))
         problem = "not UTF-8 text; save the file with the encoding UTF-8."
@@ -94,7 +96,9 @@ def _decoded(path: Path, data: bytes) -> str:
 
 def _place(message: str, text: str) -> tuple[int, int, str]:
     """Line, column and the bare complaint of a message of `tomllib`."""
-    match = _PLACE.search(message)
+    from app_server.config.positions import line_and_column
+
+    match = re.search(_PLACE, message)
     if match is None:
         return 1, 1, message
     what = message[: match.start()]

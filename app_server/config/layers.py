@@ -21,7 +21,6 @@ from app_server.config.document import document_of, read_bytes, read_document, v
 from app_server.config.errors import ConfigError
 from app_server.config.merge import expand, leaves, merge, value_at
 from app_server.config.overrides import command_line_values
-from app_server.config.positions import locate
 from app_server.config.project import allowed, project_files
 from app_server.config.schema import RESERVED_PROVIDERS, Config, TomlTable
 from app_server.config.validate import faults, unknown_keys
@@ -47,8 +46,12 @@ class ConfigLayer:
     origin: LayerOrigin
     path: Path | None = None
     values: TomlTable = field(repr=False)
-    version: str
     text: str | None = field(default=None, repr=False)
+
+    @property
+    def version(self) -> str:
+        """The fingerprint of the values."""
+        return version_of(self.values)
 
     @property
     def source(self) -> str:
@@ -61,6 +64,8 @@ class ConfigLayer:
         """An error about the value at `path`, with its line and column where the layer is a file."""
         if self.text is None:
             return ConfigError(problem, source=self.source)
+        from app_server.config.positions import locate  # of use to a broken file alone
+
         line, column = locate(self.text, path)
         return ConfigError(problem, source=self.source, line=line, column=column)
 
@@ -150,7 +155,7 @@ def _layer(
     origin: LayerOrigin, values: dict[str, Any], *, path: Path | None = None, text: str | None = None
 ) -> ConfigLayer:
     """A layer whose every value has been checked."""
-    layer = ConfigLayer(origin=origin, path=path, values=values, version=version_of(values), text=text)
+    layer = ConfigLayer(origin=origin, path=path, values=values, text=text)
     fault = next(faults(values), None)
     if fault is not None:
         raise layer.error(fault.problem, fault.path)

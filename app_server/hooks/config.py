@@ -20,7 +20,7 @@ import orjson
 from app_server.config.layers import ConfigLayer, LayerOrigin, LoadedConfig
 from app_server.config.merge import value_at
 from app_server.config.project import PROJECT_FILE, is_trusted, project_files
-from app_server.values import frozen
+from app_server.values import field, frozen
 
 HOOKS_FILE: Final = "hooks.json"
 DEFAULT_TIMEOUT_S: Final = 600.0
@@ -64,6 +64,16 @@ class Hooks:
 
     commands: tuple[HookCommand, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+@frozen
+class HookSetup:
+    """The hooks of the process and the environment they run in."""
+
+    hooks: Hooks = field(default_factory=Hooks)
+    cwd: str | None = None
+    """Where they run; None: in the folder of the turn."""
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @frozen

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import orjson
 
-from app_server.hooks.config import HookCommand, HookEvent, Hooks
+from app_server.hooks.config import HookCommand, HookEvent, HookSetup
 from app_server.hooks.decision import Verdict, judge
 from app_server.hooks.matching import matching
 from app_server.hooks.payload import HookTurn, post_payload, pre_payload
 from app_server.hooks.process import run_command
 from app_server.ids import uuid7
 from app_server.observability.logging import get_logger
-from app_server.values import field, frozen
+from app_server.values import frozen
 
 if TYPE_CHECKING:
     from app_server.clock import Clock
@@ -30,16 +30,6 @@ _WIRE_EVENT: Mapping[HookEvent, str] = {
     HookEvent.PRE_TOOL_USE: "preToolUse",
     HookEvent.POST_TOOL_USE: "postToolUse",
 }
-
-
-@frozen
-class HookSetup:
-    """The hooks of the process and the environment they run in."""
-
-    hooks: Hooks = field(default_factory=Hooks)
-    cwd: str | None = None
-    """Where they run; None: in the folder of the turn."""
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @frozen

@@ -59,7 +59,7 @@ async def account_login_start(ctx: Context, params: LoginAccountParams) -> dict[
             )
             kind = "chatgptAuthTokens"
         case ChatgptLoginAccountParams():
-            login_id, auth_url = await ctx.services.logins.start(ctx.session.client_name)
+            login_id, auth_url = await ctx.services.rare.logins.start(ctx.session.client_name)
             return {"type": "chatgpt", "loginId": login_id, "authUrl": auth_url}
         case other:
             raise NotSupported(
@@ -76,7 +76,7 @@ async def account_login_start(ctx: Context, params: LoginAccountParams) -> dict[
 @method("account/login/cancel", CancelLoginAccountParams)
 async def account_login_cancel(ctx: Context, params: CancelLoginAccountParams) -> dict[str, Any]:
     """Stop waiting for the browser; `account/login/completed` follows the reply."""
-    login = ctx.services.logins.find(params.login_id)
+    login = ctx.services.rare.logins.find(params.login_id)
     if login is None:
         return {"status": "notFound"}
     login.decide(CANCELED)

@@ -29,7 +29,7 @@ from app_server.workspace.files import decode_base64
 async def command_exec(ctx: Context, params: CommandExecParams) -> CommandExecResponse:
     """Run a command; the reply comes when it has ended, behind all of its deltas."""
     services, connection, process_id = ctx.services, ctx.connection, params.process_id or ""
-    plan = plan_command(params, resolve_cwd(params.cwd, services), services.workspace.env)
+    plan = plan_command(params, resolve_cwd(params.cwd, services), services.rare.workspace.env)
 
     async def emit(stream: CommandExecOutputStream, data: bytes, cap_reached: bool) -> None:
         delta = CommandExecOutputDeltaNotification(

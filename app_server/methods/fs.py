@@ -31,14 +31,14 @@ from app_server.workspace.belongings import Belongings
 @method("fs/readFile", FsReadFileParams)
 async def fs_read_file(ctx: Context, params: FsReadFileParams) -> FsReadFileResponse:
     """The content of a regular file."""
-    content = await ctx.services.workspace.in_thread(partial(files.read_file, Path(params.path)))
+    content = await ctx.services.rare.workspace.in_thread(partial(files.read_file, Path(params.path)))
     return FsReadFileResponse(data_base64=content)
 
 
 @method("fs/writeFile", FsWriteFileParams)
 async def fs_write_file(ctx: Context, params: FsWriteFileParams) -> dict[str, Any]:
     """Make a file or replace its content."""
-    await ctx.services.workspace.in_thread(partial(files.write_file, Path(params.path), params.data_base64))
+    await ctx.services.rare.workspace.in_thread(partial(files.write_file, Path(params.path), params.data_base64))
     return {}
 
 
@@ -46,20 +46,20 @@ async def fs_write_file(ctx: Context, params: FsWriteFileParams) -> dict[str, An
 async def fs_create_directory(ctx: Context, params: FsCreateDirectoryParams) -> dict[str, Any]:
     """Make a folder, with its parents unless told otherwise."""
     recursive = params.recursive is not False
-    await ctx.services.workspace.in_thread(partial(files.create_directory, Path(params.path), recursive=recursive))
+    await ctx.services.rare.workspace.in_thread(partial(files.create_directory, Path(params.path), recursive=recursive))
     return {}
 
 
 @method("fs/getMetadata", FsGetMetadataParams)
 async def fs_get_metadata(ctx: Context, params: FsGetMetadataParams) -> FsGetMetadataResponse:
     """What a path leads to."""
-    return await ctx.services.workspace.in_thread(partial(files.metadata, Path(params.path)))
+    return await ctx.services.rare.workspace.in_thread(partial(files.metadata, Path(params.path)))
 
 
 @method("fs/readDirectory", FsReadDirectoryParams)
 async def fs_read_directory(ctx: Context, params: FsReadDirectoryParams) -> FsReadDirectoryResponse:
     """The direct children of a folder, by name."""
-    entries = await ctx.services.workspace.in_thread(partial(files.read_directory, Path(params.path)))
+    entries = await ctx.services.rare.workspace.in_thread(partial(files.read_directory, Path(params.path)))
     return FsReadDirectoryResponse(entries=entries)
 
 
@@ -67,7 +67,9 @@ async def fs_read_directory(ctx: Context, params: FsReadDirectoryParams) -> FsRe
 async def fs_remove(ctx: Context, params: FsRemoveParams) -> dict[str, Any]:
     """Remove a file or a folder; forgiving unless told otherwise."""
     recursive, force = params.recursive is not False, params.force is not False
-    await ctx.services.workspace.in_thread(partial(files.remove, Path(params.path), recursive=recursive, force=force))
+    await ctx.services.rare.workspace.in_thread(
+        partial(files.remove, Path(params.path), recursive=recursive, force=force)
+    )
     return {}
 
 
@@ -75,7 +77,7 @@ async def fs_remove(ctx: Context, params: FsRemoveParams) -> dict[str, Any]:
 async def fs_copy(ctx: Context, params: FsCopyParams) -> dict[str, Any]:
     """Copy a file, a link or, with `recursive`, a folder."""
     source, destination = Path(params.source_path), Path(params.destination_path)
-    await ctx.services.workspace.in_thread(partial(files.copy, source, destination, recursive=params.recursive))
+    await ctx.services.rare.workspace.in_thread(partial(files.copy, source, destination, recursive=params.recursive))
     return {}
 
 
@@ -101,4 +103,4 @@ async def fs_unwatch(ctx: Context, params: FsUnwatchParams) -> dict[str, Any]:
 
 def belongings(ctx: Context) -> Belongings:
     """What the client of this request has open in the workspace."""
-    return ctx.services.workspace.of(ctx.session.connection_id, ctx.connection.on_close)
+    return ctx.services.rare.workspace.of(ctx.session.connection_id, ctx.connection.on_close)

@@ -42,7 +42,7 @@ async def image_list(ctx: Context, params: ImageListParams) -> ImageListResponse
     services, limit = ctx.services, page_limit(params.limit)
     thread_id = (await services.threads.row(params.thread_id)).thread_id if params.thread_id is not None else None
     before = _place(params.cursor) if params.cursor is not None else None
-    rows = await services.gallery.page(limit=limit + 1, before=before, thread_id=thread_id)
+    rows = await services.rare.gallery.page(limit=limit + 1, before=before, thread_id=thread_id)
     page = rows[:limit]
     return ImageListResponse(
         data=tuple([await _listed(ctx, row) for row in page]),
@@ -57,7 +57,7 @@ async def image_read(ctx: Context, params: ImageReadParams) -> ImageReadResponse
     room = (ctx.services.hub.budget(ctx.session).max_message_bytes - _ENVELOPE_BYTES) // 4 * 3
     length = min(params.length or DEFAULT_CHUNK_BYTES, max(room, _LEAST_CHUNK_BYTES))
     try:
-        chunk = await ctx.services.picture_reader.chunk(
+        chunk = await ctx.services.rare.picture_reader.chunk(
             ref, offset=params.offset or 0, length=length, max_edge_px=params.max_edge
         )
     except PictureRejected as error:
@@ -77,7 +77,7 @@ async def image_delete(ctx: Context, params: ImageDeleteParams) -> ImageDeleteRe
     """Remove a generated picture for good; its item then says that it was deleted."""
     services = ctx.services
     rows = await _rows(ctx, params)
-    files = [path for row in rows for path in await services.gallery.remove(row, "deleted")]
+    files = [path for row in rows for path in await services.rare.gallery.remove(row, "deleted")]
     return ImageDeleteResponse(removed=len(rows), files_removed=len(files))
 
 
@@ -92,7 +92,7 @@ async def image_url(ctx: Context, params: ImageUrlParams) -> ImageUrlResponse:
         )
     ref = await _find(ctx, params)
     try:
-        path, expires_at = await ctx.services.picture_links.path(ref.sha256, params.expires_in_s or DEFAULT_LIFE_S)
+        path, expires_at = await ctx.services.rare.picture_links.path(ref.sha256, params.expires_in_s or DEFAULT_LIFE_S)
     except OSError as error:
         raise InternalError(f"The secret for addresses of pictures cannot be used: {error}.") from error
     return ImageUrlResponse(
@@ -103,7 +103,7 @@ async def image_url(ctx: Context, params: ImageUrlParams) -> ImageUrlResponse:
 async def _find(ctx: Context, key: ImageKeyParams) -> PictureRef:
     """The picture that is meant, an attachment included. Raises InvalidRequest."""
     if key.sha256 is not None and key.item_id is None:
-        if (ref := await ctx.services.gallery.ref(key.sha256)) is None:
+        if (ref := await ctx.services.rare.gallery.ref(key.sha256)) is None:
             raise _unknown(f"sha256 {key.sha256}")
         return ref
     return (await _rows(ctx, key))[0].ref
@@ -111,7 +111,7 @@ async def _find(ctx: Context, key: ImageKeyParams) -> PictureRef:
 
 async def _rows(ctx: Context, key: ImageKeyParams) -> list[PictureRow]:
     """The items that are meant, one at least. Raises InvalidRequest."""
-    gallery = ctx.services.gallery
+    gallery = ctx.services.rare.gallery
     thread_id = (await ctx.services.threads.row(key.thread_id)).thread_id if key.thread_id is not None else None
     if thread_id is not None and key.item_id is not None:
         row = await gallery.of_item(thread_id, key.item_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from app_server.rpc.context import RequestContext
 from app_server.values import frozen
@@ -36,6 +36,21 @@ if TYPE_CHECKING:
     from features.runtime import RuntimeFeatures
 
 
+class RareServices(Protocol):
+    """What few clients ever need: each is loaded and made when it is first asked for, not while a client waits."""
+
+    @property
+    def logins(self) -> BrowserLogins: ...
+    @property
+    def gallery(self) -> Gallery: ...
+    @property
+    def picture_reader(self) -> PictureReader: ...
+    @property
+    def picture_links(self) -> PictureLinks: ...
+    @property
+    def workspace(self) -> Workspace: ...
+
+
 @frozen
 class Services:
     """All that handlers may use."""
@@ -56,19 +71,15 @@ class Services:
     providers: ProviderRegistry
     auth: AuthManager
     refresher: LoginRefresher
-    logins: BrowserLogins
     limits: LastLimits
     fetched_models: FetchedModels
     pictures: Pictures
-    gallery: Gallery
-    picture_reader: PictureReader
-    picture_links: PictureLinks
     http_base: Callable[[], str | None]
     """`http://host:port` of the websocket listener, or None without one."""
     extensions: Callable[[FeatureSet], ExtensionRegistry]
     threads: ThreadManager
-    workspace: Workspace
     moment: Callable[[str, str, Settings, str], Moment]
+    rare: RareServices
     ground: Ground | None = None
     """Where a tenant stands; None: whoever asks is the host, or the only one there is."""
     allowance: TenantLimits | None = None

@@ -225,7 +225,7 @@ def loaded_config(services: Services, cwd: Path, overrides: Mapping[str, Any] | 
     if services.ground is None:
         return own
     layers = [
-        replace(layer, values={key: on for key, on in layer.values.items() if not on})
+        layer._replace(values={key: on for key, on in layer.values.items() if not on})
         if layer.origin == LayerOrigin.THREAD
         else layer
         for layer in own.feature_layers

@@ -2,10 +2,10 @@
 
     get_logger(name).info("event", field=…) ─▶ level ─▶ context, level, time, traceback ─▶ redact ─▶ line ─▶ stderr
 
-`configure_logging` is called once by the command; `get_logger` may be called at import by anyone. structlog is imported
-with the first line that is really written, so a quiet start-up does not pay for it. Warnings and errors of libraries
-that use the standard library's logging go the same way. A line that stderr has no room for is dropped and counted:
-a client that never reads stderr must not stop the server.
+`configure_logging` is called once by the command; `get_logger` may be called at import by anyone. structlog and
+`redact` are imported with the first line that is really written, so a quiet start-up does not pay for them. Warnings
+and errors of libraries that use the standard library's logging go the same way. A line that stderr has no room for is
+dropped and counted: a client that never reads stderr must not stop the server.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
-
-from app_server.observability.redact import redact
 
 LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warn": 30, "error": 40, "off": 100}
 DEFAULT_LEVEL = "warn"
@@ -153,6 +151,8 @@ def _sink() -> Any:
     """The structlog logger at the end of the chain."""
     if _Settings.sink is None:
         import structlog
+
+        from app_server.observability.redact import redact
 
         _Settings.sink = structlog.wrap_logger(
             structlog.BytesLogger(_Settings.stream or StderrStream()),  # type: ignore[arg-type] # wants BinaryIO, uses two methods

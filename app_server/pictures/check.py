@@ -9,7 +9,6 @@ directly, so that our pixel cap stands in place of Pillow's global one. Of an an
 
 from __future__ import annotations
 
-import hashlib
 import io
 import struct
 import zlib
@@ -79,6 +78,8 @@ def check_picture(data: bytes, limits: PictureLimits) -> CheckedPicture:
     kind = sniff(data)
     if kind is None:
         raise PictureRejected(f"the bytes are {_describe(data)}; {_TAKEN}")
+    import hashlib  # slow to load: with the first picture
+
     with ThreadPoolExecutor(1) as beside:  # hashing and decoding both let other threads run
         hashing = beside.submit(hashlib.sha256, data)
         width, height, has_alpha = _decode(data, kind, limits.max_pixels)

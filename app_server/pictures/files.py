@@ -7,7 +7,6 @@ Blocking; knows no thread, store or protocol. `store.py` calls it in a worker th
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import stat
@@ -29,6 +28,8 @@ def file_stem(name: str) -> str:
     stem = "".join(char if char in _SAFE else "_" for char in name) or "generated_image"
     if len(stem) <= MAX_STEM:
         return stem
+    import hashlib  # slow to load: with the first such name
+
     tail = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{stem[: MAX_STEM - 9]}-{tail}"
 

@@ -95,7 +95,8 @@ class Connection(Generic[S]):
         self._outbox = Outbox(stream)
         self._waiting: dict[int | str, Callable[[Reply], None]] = {}
         self._core: Core[S] | None = None
-        self._in_flight = 0
+        self.in_flight = 0
+        """Requests without an answer so far."""
         self._ended = False
         self._idle = anyio.Event()
         self._closing: list[Callable[[], None]] | None = []
@@ -112,7 +113,7 @@ class Connection(Generic[S]):
                 await self._read(tasks)
                 self._end_belongings()
                 with anyio.move_on_after(_DRAIN_TIMEOUT_S):
-                    while self._in_flight:
+                    while self.in_flight:
                         self._idle = anyio.Event()
                         await self._idle.wait()
                 self._outbox.close()
@@ -137,11 +138,6 @@ class Connection(Generic[S]):
         callbacks, self._closing = self._closing or [], None
         for callback in callbacks:
             callback()
-
-    @property
-    def in_flight(self) -> int:
-        """Requests without an answer so far."""
-        return self._in_flight
 
     @property
     def outbox_bytes(self) -> int:
@@ -229,7 +225,7 @@ class Connection(Generic[S]):
         """Start serving a request. The reader itself waits for the core: what comes first is begun first."""
         if not self.session.initialized:
             error: RpcError = InvalidRequest("Not initialized", data_code="notInitialized")
-        elif self._in_flight >= MAX_IN_FLIGHT:
+        elif self.in_flight >= MAX_IN_FLIGHT:
             error = Overloaded(f"Server overloaded: {MAX_IN_FLIGHT} requests are unanswered; retry when some are.")
         else:
             try:
@@ -271,7 +267,7 @@ class Connection(Generic[S]):
         if isinstance(answer, tuple):
             self._reply(ctx, answer, flushed=True)
         else:
-            self._in_flight += 1
+            self.in_flight += 1
             tasks.start_soon(self._finish, ctx, answer)
 
     def _refuse(self, request: Request, error: RpcError) -> None:
@@ -281,8 +277,8 @@ class Connection(Generic[S]):
         try:
             self._reply(ctx, await waiting)
         finally:
-            self._in_flight -= 1
-            if not self._in_flight:
+            self.in_flight -= 1
+            if not self.in_flight:
                 self._idle.set()
 
     def _reply(self, ctx: RequestContext[S], answer: Answer, *, flushed: bool = False) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from app_server.values import field, slotted
 
 if TYPE_CHECKING:
     from app_server.observability.observer import SeenRequest
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 
-@dataclass(slots=True, kw_only=True)
+@slotted(kw_only=True)
 class RequestContext(Generic[S]):
     """One request being served."""
 

@@ -98,6 +98,10 @@ class Hub(Generic[S]):
         """The initialized connections, oldest first."""
         return [connection for connection in self._connections.values() if connection.session.initialized]
 
+    def is_asked(self) -> bool:
+        """Whether any client waits for an answer."""
+        return any(connection.in_flight for connection in self._connections.values())
+
     # -- subscriptions
     def subscribe(self, thread_id: str, connection: Connection[S]) -> None:
         self.followed.set()

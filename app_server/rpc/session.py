@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from app_server.values import field, slotted
 
 OPT_IN_NOTIFICATIONS: Final[Mapping[str, str]] = {"item/imageGeneration/progress": "progress"}
 """Ours, beyond the reference: notification → the member of `capabilities.extensions.pictures` that asks for it."""
 
 
-@dataclass(slots=True, kw_only=True)
+@slotted(kw_only=True)
 class Session:
     """The state of one connection, filled by `initialize`."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +46,7 @@ from app_server.storage.rules import (
     thread_exists,
     thread_unknown,
 )
+from app_server.values import field, slotted
 
 if TYPE_CHECKING:
     from app_server.extension_api.tools import PictureRef
@@ -62,13 +63,13 @@ _SORT_VALUES = {
 }
 
 
-@dataclass(slots=True)
+@slotted()
 class _Held:
     owner: str | None
     epoch: int
 
 
-@dataclass(slots=True)
+@slotted()
 class _Thread:
     row: ThreadRow
     meta: bytes

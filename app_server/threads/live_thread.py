@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from app_server.errors import InvalidRequest
-from app_server.hooks.tool_hooks import HookSetup
+from app_server.hooks.config import HookSetup
 from app_server.ids import uuid7
 from app_server.observability.watch import WATCH
 from app_server.storage import records as kinds

@@ -7,7 +7,6 @@ interrupted, calls without an output answered. Nothing is ever repeated by it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from app_server.storage import records as kinds
 from app_server.storage.base import Record
 from app_server.threads.settings import from_json
 from app_server.turns.history import call_output, turn_aborted_note, unanswered_calls
+from app_server.values import field, slotted
 
 if TYPE_CHECKING:
     from app_server.pictures.rescue import Rescued
@@ -26,7 +26,7 @@ OWNER_LOST = "ownerLost"
 """Why a turn was interrupted that nobody ended: the process that ran it is gone, or lost the thread."""
 
 
-@dataclass(slots=True, kw_only=True)
+@slotted(kw_only=True)
 class TurnState:
     """One turn as its records tell it. `items` are wire objects in the order in which they began."""
 
@@ -71,7 +71,7 @@ class TurnState:
         }
 
 
-@dataclass(slots=True, kw_only=True)
+@slotted(kw_only=True)
 class ThreadState:
     """A whole thread as its records tell it."""
 

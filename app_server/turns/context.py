@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from app_server.hooks.tool_hooks import HookSetup
+from app_server.hooks.config import HookSetup
 from app_server.values import field, frozen
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ provider's prompt cache holds. `running_history.py` keeps the items of a loaded 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from app_server.extension_api.tools import Content, PictureContent, PictureRef, TextContent
@@ -58,12 +57,18 @@ def labelled(parts: Sequence[Item], next_handle: Callable[[], str]) -> list[Item
             out.append(part)
             continue
         number, handle = number + 1, next_handle()
-        place = f' path="{escape(str(part["path"]))}"' if part.get("path") else ""
+        place = _place(str(part["path"])) if part.get("path") else ""
         bare = {key: value for key, value in part.items() if key != "path"}
         opening = f"<image name=[Image #{number}] handle={handle}{place}>"
         out += [{"type": "input_text", "text": opening}, {**bare, "handle": handle}]
         out.append({"type": "input_text", "text": "</image>"})
     return out
+
+
+def _place(path: str) -> str:
+    from html import escape  # it brings large tables along, and is needed for pictures of files alone
+
+    return f' path="{escape(path)}"'
 
 
 def call_output(call: Item, output: str | Sequence[Content]) -> dict[str, Any]:

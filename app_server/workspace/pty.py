@@ -8,12 +8,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
 from app_server.errors import NotSupported
+from app_server.values import slotted
 
 if TYPE_CHECKING:
     from app_server.protocol.command import CommandExecTerminalSize
@@ -28,7 +28,7 @@ _TAKE_TERMINAL = ': <>"$0" && exec "$@"'
 """Opening the terminal makes it the controlling one of a fresh session: signals of its keys and of its size arrive."""
 
 
-@dataclass(slots=True, eq=False)
+@slotted(eq=False)
 class Terminal:
     """Our end. `program_fd` is the program's, to be closed here once the program has it."""
 

@@ -12,13 +12,13 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.to_thread
 
+from app_server.values import slotted
 from app_server.workspace.files import shown
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _signature(found: os.stat_result) -> Signature:
     return found.st_mode, found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+@slotted(eq=False, kw_only=True)
 class Watch:
     """One path under watch."""
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from app_server.extension_api import ImageSettings, ToolFailure
 from app_server.extension_api.values import frozen
-from extensions.image_generation.backends.base import Gif
 from extensions.image_generation.backends.capabilities import (
     AUTO,
     BACKGROUNDS,
@@ -23,6 +22,9 @@ from extensions.image_generation.backends.capabilities import (
     GIF_FRAMES,
     model_row,
 )
+
+if TYPE_CHECKING:
+    from extensions.image_generation.backends.base import Gif
 
 MAX_LAST: Final = 5
 """Pictures that the window over the newest ones may reach back to."""
@@ -238,6 +240,8 @@ def _gif(value: object, rules: ArgumentRules) -> Gif | None:
     for key in value:
         if key not in ("frame_count", "frame_duration_ms"):
             raise ToolFailure(f"`gif` has no member `{key[:80]}`; use only `frame_count` and `frame_duration_ms`")
+    from extensions.image_generation.backends.base import Gif  # with the first call
+
     fix = "choose a number in between, or leave it out"
     return Gif(
         frame_count=_count("gif.frame_count", value.get("frame_count"), GIF_FRAMES, fix),

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from app_server.extension_api import Exposure, Hidden, TurnScope
+from app_server.extension_api import Exposure, Hidden, ToolName, TurnScope
 from app_server.extension_api.eligibility import picture_eligibility
 
+TOOL_NAME: Final = ToolName("image_gen", "imagegen")
 KILL_SWITCH: Final = "image_generation"
 FLAG: Final = "imagegenext"
 

@@ -17,13 +17,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from app_server.extension_api import PictureRef, ToolFailure, ToolName
+from app_server.extension_api import PictureRef, ToolFailure
 from app_server.extension_api.values import frozen
+from extensions.image_generation.gates import TOOL_NAME
 
 MAX_PICTURES: Final = 5
 """Pictures that an edit without a selector starts from."""
 SHOWN_HANDLES: Final = 12
-TOOL_NAME: Final = ToolName("image_gen", "imagegen")
 PLAIN_NAME: Final = "image_gen__imagegen"
 """What the tool is called where the provider has no namespaces."""
 

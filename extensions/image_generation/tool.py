@@ -1,56 +1,34 @@
-"""The tool `image_gen.imagegen`: what the model is told of it, when it is offered, and what one call is made of.
+"""The tool `image_gen.imagegen`: what the model is told of it, and when. `calls.py` does what it asks for.
 
-    arguments ─► backend ─► inputs ─► limits ─► PictureCall: items, request, pictures, output
-        └───────────┴──────────┴────────┴─ ToolFailure: no item, no request
-
-Used by the host through `ToolExecutor`.
+Used by the host through `ToolExecutor`. It is built while a client waits for its first thread, so it loads little.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from importlib.resources import files
-from uuid import uuid4
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app_server.extension_api import (
     Exposure,
     ExtensionServices,
-    MissingCredentials,
-    PictureRejected,
-    PicturesUsedUp,
     ToolCall,
-    ToolFailure,
     ToolName,
     ToolOutput,
     ToolSpec,
     TurnScope,
 )
-from extensions.image_generation.argument_table import parameters, rules_for
-from extensions.image_generation.arguments import ImageArguments, parse_arguments
-from extensions.image_generation.backends.base import ImageBackend, ImageRequest
-from extensions.image_generation.backends.choice import choose_backend
-from extensions.image_generation.backends.offline import OfflineBackend
-from extensions.image_generation.gates import image_generation_gate
-from extensions.image_generation.inputs import Inputs, gather_inputs
-from extensions.image_generation.limits import partial_images, refusal
-from extensions.image_generation.picture_call import PictureCall
-from extensions.image_generation.selection import TOOL_NAME
+from extensions.image_generation.gates import TOOL_NAME, image_generation_gate
+
+if TYPE_CHECKING:
+    from extensions.image_generation.calls import ImageCalls
 
 
 class ImageGenerationTool:
     """One object serves all threads; it keeps nothing between calls."""
 
     def __init__(self, services: ExtensionServices) -> None:
-        self._services, settings = services, services.images
-        self._offline = OfflineBackend()
-        self._rules = rules_for(settings)
-        self._spec = ToolSpec(
-            name=TOOL_NAME,
-            description=description(settings.max_references, exposed=settings.expose_parameters),
-            parameters=parameters(self._rules),
-            namespace_description="Makes and edits pictures.",
-            max_parallel=settings.max_parallel,
-        )
+        self._services = services
 
     @property
     def name(self) -> ToolName:
@@ -61,57 +39,37 @@ class ImageGenerationTool:
         """By the settings; the same for every turn."""
         return self._spec
 
+    @cached_property
+    def _spec(self) -> ToolSpec:
+        from extensions.image_generation.argument_table import parameters, rules_for  # with the first turn
+
+        settings = self._services.images
+        return ToolSpec(
+            name=TOOL_NAME,
+            description=description(settings.max_references, exposed=settings.expose_parameters),
+            parameters=parameters(rules_for(settings)),
+            namespace_description="Makes and edits pictures.",
+            max_parallel=settings.max_parallel,
+        )
+
     def exposure(self, scope: TurnScope) -> Exposure:
         """See `gates.py`."""
         return image_generation_gate(scope)
 
     async def handle(self, call: ToolCall) -> ToolOutput:
         """Make the pictures that the call asks for, show them, and give them to the model. Raises ToolFailure."""
-        arguments = parse_arguments(call.arguments, self._rules)
-        backend = self._backend(call.scope)
-        inputs = await gather_inputs(arguments, call, self._services.pictures)
-        request = self._request(arguments, inputs, backend)
-        if (problem := refusal(request, backend.api)) is not None:
-            raise ToolFailure(problem)
-        picture_call = PictureCall(self._services, call, request, inputs.files)
-        try:
-            room = await self._services.pictures.require_room(request.n)
-        except PicturesUsedUp as used_up:
-            return await picture_call.refuse(used_up)
-        except PictureRejected as error:
-            raise ToolFailure(f"no picture was asked for: {error}") from error
-        self._services.log.info("image_request", call_id=call.call_id, backend=backend.api.title, inputs=inputs.reason)
-        try:
-            return await picture_call.run(backend)
-        finally:
-            await room.leave(picture_call.unspent)
+        return await self._calls.run(call)
 
-    def _request(self, arguments: ImageArguments, inputs: Inputs, backend: ImageBackend) -> ImageRequest:
-        settings = self._services.images
-        request = ImageRequest(
-            prompt=arguments.prompt,
-            model=arguments.model or settings.model,
-            background=arguments.background,
-            quality=arguments.quality,
-            size=arguments.size,
-            n=arguments.n,
-            output_format=arguments.output_format,
-            gif=arguments.gif,
-            pictures=inputs.pictures,
-            mask=inputs.mask,
-            key=str(uuid4()),
-        )
-        return replace(request, partial_images=partial_images(settings.partial_images, request, backend.api))
+    @cached_property
+    def _calls(self) -> ImageCalls:
+        from extensions.image_generation.calls import ImageCalls  # with the first call
 
-    def _backend(self, scope: TurnScope) -> ImageBackend:
-        try:
-            return choose_backend(self._services, scope, self._offline)
-        except MissingCredentials as error:  # the login went away after the tool was offered
-            raise ToolFailure(f"image generation is not possible: {error.message}") from error
+        return ImageCalls(self._services)
 
 
 def description(max_references: int, *, exposed: bool) -> str:
     """What the model is told: how to use the tool, and its parameters where the settings offer them."""
     names = ["description.md", *(["parameters.md"] if exposed else [])]
-    texts = [files(__package__).joinpath(name).read_text(encoding="utf-8").strip() for name in names]
+    folder = Path(__file__).parent  # `importlib.resources` would read the same, and load more than this whole extension
+    texts = [folder.joinpath(name).read_text(encoding="utf-8").strip() for name in names]
     return "\n\n".join(texts).replace("{max_references}", str(max_references))

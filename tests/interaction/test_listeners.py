@@ -246,7 +246,7 @@ async def test_only_a_client_that_listens_late_gets_a_gap_behind_the_reply(
 ) -> None:
     threads = FakeThreads()
     services = SimpleNamespace(
-        threads=threads, providers=SimpleNamespace(table=lambda provider: None), pictures=None, hub=None
+        threads=threads, providers=SimpleNamespace(table=lambda provider: None), pictures=None, hub=None, ground=None, allowance=None
     )
     session = Session(connection_id=1, transport=transport, initialized=True, client_name=name, client_version="1.2.2")
     ctx: RequestContext[Any] = RequestContext(

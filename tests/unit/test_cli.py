@@ -78,6 +78,29 @@ def test_the_value_of_an_option_is_never_taken_for_a_subcommand(
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--enable", "imagegenext"],
+        ["-c", "a=1", "serve", "--config", "b=2"],
+        ["--disable", "a", "--enable", "b", "app-server", "--enable", "c"],
+        ["--enable", "serve"],
+        ["--enable", "serve", "serve"],
+    ],
+)
+def test_what_is_read_without_the_parser_is_read_as_the_parser_reads_it(arguments: list[str]) -> None:
+    assert parsed(*arguments) == parsed(*arguments, "--stdio")  # an option that is left to the parser
+
+
+@pytest.mark.parametrize("arguments", [["--enable"], ["-c", "--disable", "a"]])
+def test_an_option_without_its_value_is_refused_by_the_parser(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(arguments)
+    assert (ended.value.code, "expected one argument" in capsys.readouterr().err) == (2, True)
+
+
+@pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (["--session-source", "vscode", "serve"], "--session-source vscode"),

@@ -277,6 +277,20 @@ async def test_the_end_of_input_lets_what_is_in_flight_finish_and_takes_the_clie
         assert server.hub.wanted_forms("t", 1, 1) == frozenset()
 
 
+async def test_the_hub_knows_whether_anybody_waits_for_an_answer() -> None:
+    server = FakeServer()
+    async with connected(server) as client:
+        await client.shake_hands()
+        asked = [server.hub.is_asked()]
+        await client.say({"id": 1, "method": "hold"}, {"id": 2, "method": "echo"})
+        await client.hear()
+        asked.append(server.hub.is_asked())
+        server.release.set()
+        await client.hear()
+        await anyio.wait_all_tasks_blocked()
+        assert [*asked, server.hub.is_asked()] == [False, True, False]
+
+
 async def test_a_client_that_never_reads_is_cut_off_at_the_hard_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app_server.rpc.outbox.HARD_LIMIT_BYTES", 100)
     monkeypatch.setattr("app_server.rpc.outbox._FLUSH_TIMEOUT_S", 0.01)

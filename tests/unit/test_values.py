@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, asdict, dataclass, replace
 
 import pytest
 
-from app_server.values import frozen
+from app_server.values import frozen, slotted
 
 
 @frozen
@@ -48,6 +48,27 @@ class Longer(Part):
 @frozen
 class Nothing:
     """A value without fields."""
+
+
+@frozen(kw_only=False)
+class Bare:
+    here: str
+    there: str = ""
+
+
+@slotted()
+class Counter:
+    """Members that change."""
+
+    name: str
+    seen: list[int] = dataclasses.field(default_factory=list)
+
+
+@slotted(eq=False, kw_only=True)
+class Waiting:
+    """One that is only itself."""
+
+    name: str
 
 
 def test_it_looks_and_behaves_like_the_standard_librarys() -> None:
@@ -118,3 +139,63 @@ def test_positional_matching_follows_the_fields() -> None:
     match Pair(1, 5):
         case Pair(left, right):
             assert (left, right) == (1, 5)
+
+
+def test_the_hundredth_instance_is_made_as_the_first_one_was() -> None:
+    @frozen(kw_only=False)
+    class Point:
+        """A place."""
+
+        x: int
+        y: int = 2
+        marks: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    made = [Point(number) for number in range(100)]
+    assert [(one.x, one.y, one.marks) for one in made] == [(number, 2, {}) for number in range(100)]
+    assert len({id(one.marks) for one in made}) == 100
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'x'"):
+        Point()  # type: ignore[call-arg]  # that is what is tested
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "why"),
+    [
+        (("a", "b", "c"), {}, "takes from 2 to 3 positional arguments but 4 were given"),
+        (("a",), {"here": "b"}, "got multiple values for argument 'here'"),
+        ((), {"there": "b"}, "missing 1 required positional argument: 'here'"),
+        (("a",), {"where": "b"}, "got an unexpected keyword argument 'where'"),
+    ],
+)
+def test_a_first_call_that_is_wrong_is_refused_like_any_other(
+    args: tuple[str, ...], kwargs: dict[str, str], why: str
+) -> None:
+    @frozen(kw_only=False)
+    class Place:
+        """Never made before."""
+
+        here: str
+        there: str = ""
+
+    with pytest.raises(TypeError, match=why):
+        Place(*args, **kwargs)
+
+
+def test_a_class_without_a_docstring_has_none() -> None:
+    assert [one.name for one in dataclasses.fields(Bare)] == ["here", "there"]
+    assert (Bare.__doc__, dataclasses.is_dataclass(Bare), replace(Bare("a"), there="b")) == (None, True, Bare("a", "b"))
+
+
+def test_a_slotted_class_changes_and_is_compared_by_its_members() -> None:
+    one, other = Counter("a"), Counter(name="a")
+    one.seen.append(1)
+    other.seen = [1]
+    assert one == other
+    assert repr(one) == "Counter(name='a', seen=[1])"
+    assert not hasattr(one, "__dict__")
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(one)
+
+
+def test_a_slotted_class_may_be_compared_by_identity() -> None:
+    one, other = Waiting(name="a"), Waiting(name="a")
+    assert (one == other, len({one, other}), copy.copy(one).name) == (False, 2, "a")

@@ -15,7 +15,6 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -26,6 +25,7 @@ from app_server.ids import parse_uuid, uuid7
 from app_server.observability.logging import get_logger
 from app_server.storage.base import LOCAL_TENANT
 from app_server.storage.local.queries import COLUMN_NAMES, SELECT_ROW
+from app_server.values import field, slotted
 
 COPIES: Final = "copies"
 Encoded = tuple[str, int, bytes]
@@ -38,7 +38,7 @@ _SELECT_RECORDS: Final = "SELECT seq, kind, at_ms, data FROM records WHERE tenan
 log = get_logger("storage")
 
 
-@dataclass(slots=True, kw_only=True)
+@slotted(kw_only=True)
 class ThreadCopy:
     """What one file still tells. `bad_lines` could not be read."""
 

@@ -23,7 +23,7 @@ from app_server.storage.base import (
 from app_server.storage.local.leases import require_lease, take_lease
 from app_server.storage.local.pictures import index_pictures, select_pictures
 from app_server.storage.local.queries import INSERT_ROW, SELECT_ROW, UPDATE_ROW, page_statement, read_row, row_values
-from app_server.storage.rules import check_row, decode_record, encode_record, thread_exists, thread_unknown
+from app_server.storage.rules import check_row, decode_records, encode_record, thread_exists, thread_unknown
 
 if TYPE_CHECKING:
     from app_server.clock import Clock
@@ -89,10 +89,11 @@ class SqliteThreadLog:
             found = connection.execute(
                 f"SELECT seq, kind, at_ms, data FROM records WHERE {_BY_THREAD} AND seq > ? ORDER BY seq LIMIT ?",
                 (tenant, thread_id, after_seq, -1 if limit is None else limit),
-            )
+            ).fetchall()
+            decoded = decode_records(thread_id, [(seq, data) for seq, _, _, data in found])
             return [
-                Record(kind=kind, data=decode_record(thread_id, seq, data), seq=seq, at_ms=at_ms)
-                for seq, kind, at_ms, data in found
+                Record(kind=kind, data=data, seq=seq, at_ms=at_ms)
+                for (seq, kind, at_ms, _), data in zip(found, decoded, strict=True)
             ]
 
         return await self._database.read(query)

@@ -17,13 +17,16 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app_server.observability.logging import get_logger
 from app_server.storage.base import StorageDamaged
 from app_server.storage.local.copies import has_copies
 from app_server.storage.local.process_lock import ProcessLock, others_live
-from app_server.storage.local.salvage import SalvageReport, salvage
 from app_server.storage.local.schema import connect_writer
+
+if TYPE_CHECKING:
+    from app_server.storage.local.salvage import SalvageReport
 
 log = get_logger("storage")
 
@@ -42,6 +45,8 @@ def connect_or_salvage(path: Path, lock: ProcessLock) -> tuple[sqlite3.Connectio
     except StorageDamaged:
         if not has_copies(path.parent) or others_live(lock.folder, lock.owner):
             raise
+        from app_server.storage.local.salvage import salvage  # of use to a damaged database alone
+
         report = salvage(path.parent)
         log.warning("database_salvaged", message=report.sentence(), **asdict(report))
         connection = connect_writer(path)

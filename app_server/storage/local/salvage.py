@@ -16,7 +16,6 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,13 +39,14 @@ from app_server.storage.local.tolerant import (
     thread_records,
 )
 from app_server.storage.rules import is_sha256
+from app_server.values import field, slotted
 
 DATABASE: Final = "state.sqlite"
 BROKEN: Final = ".broken-"
 _BLOB_COLUMNS: Final = "sha256, path, mime, size_bytes, width, height"
 
 
-@dataclass(slots=True, kw_only=True)
+@slotted(kw_only=True)
 class SalvageReport:
     """What a salvage kept and what it could not."""
 

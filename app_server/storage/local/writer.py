@@ -14,7 +14,6 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +23,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from app_server.storage.base import StorageError
 from app_server.storage.local.failures import storage_error
 from app_server.storage.rules import storage_closed
+from app_server.values import slotted
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
@@ -35,7 +35,7 @@ _MAX_BATCH_JOBS = 1000
 _CLOSE_TIMEOUT_S = 15.0
 
 
-@dataclass(slots=True, eq=False)
+@slotted(eq=False)
 class _Waiting:
     job: Job[Any]
     future: asyncio.Future[Any]
