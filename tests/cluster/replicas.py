@@ -191,6 +191,7 @@ class Fleet:
                     with (self._logs / f"replica-{replica.number}.log").open("ab") as file:
                         file.write(line + b"\n")
             self._bell.ring()
+        await replica.process.wait()
         self._bell.ring()
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from app_server.auth.listener import ListenerGate, read_capped
 from app_server.auth.listener_tokens import (
+    NO_NAME,
     NO_TOKEN,
     NOT_KNOWN,
     NOT_SIGNED,
@@ -116,14 +117,22 @@ def test_a_bad_token_file_is_told_by_line_without_its_content(text: str, message
 
 
 def test_a_known_token_lets_in_under_its_name_and_holds_while_it_is_known() -> None:
-    tokens = read_token_file("ann one\ntwo\n", "f")
-    ann, nobody = tokens.check("one", NOW_S), tokens.check("two", NOW_S)
+    tokens, alone = read_token_file("ann one\nbob two\n", "f"), read_token_file("two\n", "f")
+    ann, nobody = tokens.check("one", NOW_S), alone.check("two", NOW_S)
     assert ann == Visitor(principal="ann", key=digest("one"))
     assert nobody == Visitor(principal=None, key=digest("two"))
     assert (tokens.check("One", NOW_S), tokens.check("", NOW_S), tokens.check("ö", NOW_S)) == (NOT_KNOWN,) * 3
     assert tokens.holds(ann)
     assert not read_token_file("two\n", "f").holds(ann)
     assert not read_token_file("bob one\n", "f").holds(ann)
+
+
+def test_a_token_without_a_name_opens_nothing_beside_one_with_a_name() -> None:
+    tokens, alone = read_token_file("ann one\ntwo\n", "f"), read_token_file("two\n", "f")
+    nobody = alone.check("two", NOW_S)
+    assert isinstance(nobody, Visitor)
+    assert tokens.check("two", NOW_S) == NO_NAME
+    assert (alone.holds(nobody), tokens.holds(nobody)) == (True, False)
 
 
 def test_a_sha256_stands_in_place_of_a_file() -> None:
@@ -160,13 +169,17 @@ def signed(**rules: Any) -> SignedTokens:
     return read_shared_secret(b" " + SECRET + b"\n", "f", SignedRules(**rules))
 
 
-GOOD = {"exp": NOW_S + 60}
+GOOD = {"exp": NOW_S + 60, "sub": "ann"}
 
 
 def test_a_well_signed_token_lets_its_subject_in() -> None:
     key = hashlib.sha256(SECRET).digest()
-    assert signed().check(jwt({**GOOD, "sub": "ann"}), NOW_S) == Visitor(principal="ann", key=key)
-    assert signed().check(jwt(GOOD), NOW_S) == Visitor(principal=None, key=key)
+    assert signed().check(jwt(GOOD), NOW_S) == Visitor(principal="ann", key=key)
+
+
+def test_a_signed_token_that_names_nobody_opens_nothing() -> None:
+    answer = signed().check(jwt({"exp": NOW_S + 60}), NOW_S)
+    assert answer == "The token names nobody; ask for one with the claim sub, the name of whoever it is for."
 
 
 NO_EXPIRY = "The token has no expiry; ask for one with the claim exp."
@@ -210,7 +223,7 @@ SUBJECT = "The token names nobody; its claim sub has to be a text of 255 charact
     ],
 )
 def test_each_claim_is_held_against_its_rule(claims: Any, rules: dict[str, Any], reason: str | None) -> None:
-    answer = signed(**rules).check(jwt(claims), NOW_S)
+    answer = signed(**rules).check(jwt({"sub": "ann", **claims}), NOW_S)
     assert (answer if isinstance(answer, str) else None) == reason
 
 
