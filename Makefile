@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test fuzz soak interop parity bench bench-peer eval lint types check format clean
+.PHONY: help setup demo serve test fuzz soak cluster-test interop parity bench bench-peer eval lint types check format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY) ## make .venv with everything in it; again only when pyproject.toml changes
 
@@ -51,6 +51,9 @@ unexport SOAK_SECONDS
 SOAK_SECONDS ?= 1800
 soak: $(READY) ## a mixed load on real servers for SOAK_SECONDS (1800); fails when memory, files, tasks or threads grow
 	@SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m tests.soak
+
+cluster-test: $(READY) ## kill, stop and drain replicas under load for CLUSTER_SECONDS (120); needs PostgreSQL on this machine
+	@$(BIN)/python -m tests.cluster
 
 interop: $(READY) ## run real clients against the server; needs the conformance kit: INTEROP="--only tui"
 	@$(BIN)/python -m tests.interop.run $(INTEROP)

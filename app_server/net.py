@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10.0
 IDLE_TIMEOUT_S = 60.0
 """Default of `client()` for reads and writes; callers who stream state their own."""
-KEEPALIVE_CONNECTIONS = 20
+KEEPALIVE_CONNECTIONS = 100
+"""Idle ones that are kept: as many as threads may well have turns at a time."""
 KEEPALIVE_EXPIRY_S = 30.0
 MAX_REDIRECTS = 3
 
@@ -59,10 +60,11 @@ class Net:
         if self._client is None:
             import httpx
 
-            from app_server.net_chunks import join_chunks
+            from app_server.wires.pool import quicken
 
+            ssl_context = make_ssl_context(os.environ)
             self._client = httpx.AsyncClient(
-                verify=make_ssl_context(os.environ),
+                verify=ssl_context,
                 transport=self._transport,
                 limits=httpx.Limits(
                     max_connections=None,
@@ -74,7 +76,7 @@ class Net:
                 trust_env=True,
             )
             for transport in (self._client._transport, *self._client._mounts.values()):  # the latter go to proxies
-                join_chunks(transport)
+                quicken(transport, ssl_context, KEEPALIVE_CONNECTIONS, KEEPALIVE_EXPIRY_S)
         return self._client
 
     async def post_json(

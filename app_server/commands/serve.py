@@ -29,7 +29,8 @@ from app_server.observability.logging import configure_logging, level_from_envir
 from app_server.protocol.jsonrpc import Request, encode_error, parse_frame
 from app_server.transport.address import ListenAddress, control_socket, listen_banner
 from app_server.transport.base import MAX_FRAME_BYTES
-from app_server.transport.stdio import CHUNK_BYTES, LineSplitter, StdioStream, claim_stdio
+from app_server.transport.lines import LineSplitter
+from app_server.transport.stdio import CHUNK_BYTES, StdioStream, claim_stdio
 
 if TYPE_CHECKING:
     import argparse

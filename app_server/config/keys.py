@@ -220,7 +220,7 @@ _STORAGE = (
         key="storage.url",
         kind=Kind.TEXT,
         example="postgres://app@db.internal/app_server",
-        doc="Where threads are kept: file: (this home) or file:<folder>, or postgres://… shared by replicas (extra postgres).",
+        doc="Where threads are kept: file: (this home), file:<folder>, or postgres://… for replicas (extra postgres).",
     ),
     KeySpec(
         key="storage.blobs",

@@ -51,6 +51,11 @@ PLAIN: Final[Mapping[str, Mapping[str, tuple[str, Kind]]]] = MappingProxyType(
 _REQUIRED: Final = MappingProxyType({"thread/fork": "thread_id", "thread/resume": "thread_id"})
 
 
+_BLANK: Final = {method: dict.fromkeys(name for name, _ in table.values()) for method, table in PLAIN.items()}
+_BLANK["thread/loaded/list"] = {"cursor": None, "limit": None}  # given ones are for the model
+"""Method → what it asks for, not given: an attribute that is there is found much sooner than a missing one."""
+
+
 class PlainParams:
     """Params that their model would take as they are. What was not given is None, also where the model says False."""
 
@@ -67,7 +72,7 @@ def plain_params(method: str, params: object) -> PlainParams | None:
     table = PLAIN.get(method)
     if table is None or type(params) is not dict:
         return None
-    read: dict[str, Any] = {}
+    read: dict[str, Any] = _BLANK[method].copy()
     for wire_name, value in params.items():
         if (row := table.get(wire_name)) is None:
             return None

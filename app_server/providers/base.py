@@ -5,7 +5,7 @@ A provider knows the wire of its API and nothing of threads, items or clients. `
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from app_server.errors import AppServerError
@@ -43,6 +43,8 @@ class ModelRequest:
     parallel_tool_calls: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
     """Identity headers of this turn (originator, session-id, thread-id, x-codex-…)."""
+    on_text: Callable[[str, str], None] | None = None
+    """(item id, piece): may be told text at once, while the next event is waited for, in place of a TextDelta."""
 
 
 @frozen

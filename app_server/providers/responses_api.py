@@ -32,6 +32,7 @@ from app_server.providers.base import (
     RenewableCredentials,
     UpstreamError,
 )
+from app_server.providers.intake import Intake
 from app_server.providers.leftovers import Leftovers, hang_up
 from app_server.providers.responses_errors import (
     FailureSource,
@@ -42,7 +43,7 @@ from app_server.providers.responses_errors import (
     unreachable,
 )
 from app_server.providers.responses_events import ResponseReader, rate_limits
-from app_server.sse import MAX_EVENT_BYTES, SseDecoder, SseTooLarge
+from app_server.sse import MAX_EVENT_BYTES, SseDecoder
 from app_server.values import frozen
 
 CONNECT_TIMEOUT_S: Final = 30.0
@@ -124,31 +125,34 @@ class ResponsesProvider:
         whole = False
         chunks = response.aiter_bytes()
         try:
-            limits = rate_limits(response.headers)
-            reader, decoder, heard = ResponseReader(source), SseDecoder(self._settings.max_event_bytes), False
-            room_bytes = self._settings.stream_max_mb * MIB
-            while (chunk := await _next_chunk(chunks, self._settings.stream_idle_timeout_s, url)) is not None:
-                if (room_bytes := room_bytes - len(chunk)) < 0:
+            limits, intake = rate_limits(response.headers), self._intake(request, response, source)
+            while (chunk := await _next_chunk(chunks, intake, self._settings.stream_idle_timeout_s, url)) is not None:
+                intake.take(chunk)
+                if intake.room_bytes < 0:
                     raise self._too_long()
-                payloads = _payloads(decoder, chunk)
-                while payloads:  # taken out one by one: a large one is not held while its event is at work
-                    event = reader.read(payloads.pop())
-                    if event is None:
-                        continue
+                while (event := intake.next()) is not None:
                     if isinstance(event, Completed):
                         whole = True
                         self._settings.heard_limits(limits)
                         yield limits
                         yield event
                         return
-                    heard = True
                     yield event
-            raise disconnected(_early_end(response, heard=heard))
+            raise disconnected(_early_end(response, heard=intake.heard))
         finally:
             if whole:
                 self._leftovers.take(response, chunks)
             else:
                 await hang_up(response)
+
+    def _intake(self, request: ModelRequest, response: httpx.Response, source: FailureSource) -> Intake:
+        return Intake(
+            ResponseReader(source),
+            SseDecoder(self._settings.max_event_bytes),
+            self._settings.stream_max_mb * MIB,
+            request.on_text,
+            response.extensions.get("network_stream"),
+        )
 
     def _too_long(self) -> UpstreamError:
         return UpstreamError(
@@ -270,8 +274,9 @@ def retried_before_stream(failure: UpstreamError) -> bool:
     return isinstance(failure.__cause__, httpx.NetworkError | httpx.RemoteProtocolError | httpx.ProxyError)
 
 
-async def _next_chunk(chunks: AsyncIterator[bytes], idle_s: float, url: httpx.URL) -> bytes | None:
+async def _next_chunk(chunks: AsyncIterator[bytes], intake: Intake, idle_s: float, url: httpx.URL) -> bytes | None:
     """The next bytes of the answer, None at its end. The client's read timeout is the watch for silence."""
+    intake.tap()
     try:
         return await anext(chunks)
     except StopAsyncIteration:
@@ -280,19 +285,13 @@ async def _next_chunk(chunks: AsyncIterator[bytes], idle_s: float, url: httpx.UR
         raise disconnected(_silence(idle_s)) from error
     except (httpx.TransportError, httpx.DecodingError) as error:
         raise disconnected("the connection was cut", details=_explained(error, url)) from error
+    finally:
+        intake.untap()
 
 
 def _explained(error: Exception, url: httpx.URL) -> str:
     """What happened to a connection, in a sentence: the libraries' own words hold numbers and source positions."""
     return explain_failure(error, f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}")
-
-
-def _payloads(decoder: SseDecoder, chunk: bytes) -> list[bytes]:
-    """The events that a chunk finishes, the last one first."""
-    try:
-        return decoder.feed(chunk)[::-1]
-    except SseTooLarge as error:
-        raise disconnected(f"{error}, which is more than this server takes", stream_retry=False) from error
 
 
 async def _error_body(response: httpx.Response) -> bytes:

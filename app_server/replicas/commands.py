@@ -64,6 +64,8 @@ FOR_THE_OWNER: Final = frozenset(
     }
 )
 """Methods that act on a live thread, or change a stored one."""
+MOVED: Final = "moved"
+"""The answer to a letter whose thread has just left the replica that took it: it is to be sent anew."""
 LOST_LOOKS: Final = 15
 """How often, a second apart, an answer is looked for whose replica has lost the thread: it may still be on its way."""
 
@@ -115,7 +117,7 @@ class Commands:
     async def _routed(self, ctx: RequestContext[Any], request: Request, thread_id: str) -> Answer:
         while True:
             owner = await self._cluster.owner(thread_id)
-            if owner is None and self._following.find(thread_id) is not None:
+            if owner is None and self._following.knows(thread_id):
                 await self._threads.load(thread_id)
                 owner = await self._cluster.owner(thread_id)
             if owner in (None, self._cluster.replica):
@@ -138,7 +140,7 @@ class Commands:
             answer = await self._answer(letter_id, thread_id)
         finally:
             await self._cluster.remove(letter_id)
-        if answer is None:
+        if answer is None or MOVED in answer:
             return None
         if (error := answer.get("error")) is None:
             return encode_result(request.id, answer["result"]), True
@@ -171,6 +173,11 @@ class Commands:
         if self._threads.find(thread_id) is not None and self._dispatcher is not None:
             self._tasks.start_soon(self._serve, thread_id)
 
+    def came_here(self, thread_id: str) -> None:
+        """The thread is ours from now on, and so are letters that its last owner did not take."""
+        if self._dispatcher is not None:
+            self._tasks.start_soon(self._serve, thread_id)
+
     def hear_all(self) -> None:
         """Hints may be lost."""
         for thread_id in self._threads.loaded:
@@ -186,6 +193,9 @@ class Commands:
 
     async def _do(self, letter: Letter) -> None:
         WATCH.letter("taken")
+        if self._threads.find(letter.thread_id) is None:
+            await self._cluster.answer(letter.letter_id, {MOVED: True})
+            return
         if (replica := letter.body.get("follow")) is not None:
             await self._cluster.answer(letter.letter_id, self._joined(letter.thread_id, str(replica)))
             return

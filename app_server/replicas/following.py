@@ -89,11 +89,17 @@ class Following:
         self._entries: dict[str, _Entry] = {}
         self._replied: dict[str, anyio.Event] = {}
         """By letter: set when the client has the reply."""
+        self.came: Callable[[str], None] = lambda thread_id: None
+        """Called with each thread that comes here."""
 
     # -- the manager's seam
     def find(self, thread_id: str) -> FollowedThread | None:
         entry = self._entries.get(thread_id)
         return None if entry is None else entry.thread
+
+    def knows(self, thread_id: str) -> bool:
+        """Whether the thread is followed here, or about to be."""
+        return thread_id in self._entries
 
     async def join(self, row: ThreadRow) -> FollowedThread | None:
         while True:
@@ -111,6 +117,7 @@ class Following:
                 return await self._begin(row, entry)
 
     def came_here(self, live: LiveThread, records: Sequence[Record]) -> None:
+        self.came(live.thread_id)
         entry = self._entries.pop(live.thread_id, None)
         if entry is None:
             return
@@ -161,7 +168,7 @@ class Following:
         letter_id = await self._cluster.post("command", thread_id, {"follow": self._cluster.replica})
         letter = await self._answered(letter_id, thread_id)
         await self._cluster.remove(letter_id)
-        if letter is None or letter.answer is None:
+        if letter is None or letter.answer is None or "pieces" not in letter.answer:
             return ()
         entry.passed = letter.answer["passed"]
         pieces: Sequence[Any] = letter.answer["pieces"]

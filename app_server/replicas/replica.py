@@ -44,6 +44,7 @@ class Replica:
         self.beyond = Beyond(cluster, clock, tasks, lambda thread_id: threads.find(thread_id) is not None)
         self.following = Following(cluster, storage.log, hub, pictures, self.post, self._broadcast, tasks)
         self.commands = Commands(cluster, threads, self.post, self.following, self.beyond, tasks)
+        self.following.came = self.commands.came_here
         self.questions = Questions(cluster, hub, self.post, self.beyond, tasks)
         hub.beyond, threads.elsewhere = self.beyond, self.following
         hub.newly_followed = self._newly_followed

@@ -12,7 +12,8 @@ Turns are not the connection's: they go on.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import anyio
@@ -110,6 +111,8 @@ class Connection(Generic[S]):
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._write)
+                if self._quick is not None:
+                    self._quick.offer_to(partial(self._serve_now, tasks))
                 await self._read(tasks)
                 self._end_belongings()
                 with anyio.move_on_after(_DRAIN_TIMEOUT_S):
@@ -208,6 +211,19 @@ class Connection(Generic[S]):
                     self.send(encode_error(invalid.id, invalid.code, invalid.message, {"code": invalid.data_code}))
                 case Notification() | None:
                     pass
+
+    def _serve_now(self, tasks: TaskGroup, frames: Sequence[bytes | FrameTooLarge]) -> int:
+        """Begin requests in the round of the loop in which they came; returns how many. `_read` does what is left."""
+        taken = 0
+        while (core := self._core) is not None and taken < len(frames) and self._outbox.takes_answers:
+            frame = frames[taken]
+            request = parse_frame(frame) if type(frame) is bytes else None
+            if type(request) is not Request or request.method == "initialize" or self.in_flight >= MAX_IN_FLIGHT:
+                break
+            self._begin(core, request, tasks)
+            taken += 1
+        self._outbox.flush()
+        return taken
 
     def _initialize(self, request: Request, tasks: TaskGroup) -> None:
         try:

@@ -113,9 +113,14 @@ class Outbox:
             self._less = self._less or anyio.Event()
             await self._less.wait()
 
+    @property
+    def takes_answers(self) -> bool:
+        """Whether no more than `ROOM_BYTES` besides running text are unread; also where nobody will read any more."""
+        return self.queued_bytes - self._merged_bytes <= ROOM_BYTES or self._closing
+
     async def answers_read(self) -> None:
-        """Wait while more than `ROOM_BYTES` besides running text are unread. Ends with the connection."""
-        while self.queued_bytes - self._merged_bytes > ROOM_BYTES and not self._closing:
+        """Wait until the outbox takes answers."""
+        while not self.takes_answers:
             self._wake.set()  # what the caller meant to flush is waited for here
             self._less = self._less or anyio.Event()
             await self._less.wait()

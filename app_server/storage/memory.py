@@ -93,6 +93,7 @@ class MemoryStorageWorld:
         """Adopted files that this server made, with their size."""
         self.blob_owners: defaultdict[str, set[tuple[str, str | None]]] = defaultdict(set)
         self.live_owners: set[str] = set()
+        self._apart: dict[str, MemoryStorageWorld] = {}
         self.places: dict[tuple[str, str, str], tuple[str, int]] = {}
         """What tenants have taken: by tenant, kind and key, who took it and when."""
         self.letters: dict[str, dict[str, Letter]] = {}
@@ -118,6 +119,12 @@ class MemoryStorageWorld:
             leases=MemoryLeaseManager(process),
             places=lambda: process.places(LOCAL_TENANT),
         )
+
+    def apart(self, tenant: str) -> MemoryStorageWorld:
+        """Where the pictures of a tenant are, and those of no other."""
+        if tenant not in self._apart:
+            self._apart[tenant] = MemoryStorageWorld(home=self.home, clock=self.clock, keeps_files=self.keeps_files)
+        return self._apart[tenant]
 
     def kill(self, owner: str) -> None:
         """That process is dead: its leases may be taken over, and what it still sends is fenced off from then on."""

@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 
 from app_server.ids import uuid7
-from app_server.storage.base import Storage
+from app_server.storage.base import LOCAL_TENANT, Storage
 from app_server.storage.cluster import Hint, Letter, LetterKind
+from app_server.storage.memory import MemoryProcess, MemoryStorageWorld
+from app_server.storage.memory_blobs import MemoryBlobStore
 from app_server.storage.rules import decode_json, encode_json
 from app_server.storage.tenancy import TenantLeases, TenantLog
-
-if TYPE_CHECKING:
-    from app_server.storage.memory import MemoryProcess, MemoryStorageWorld
 
 
 class MemoryReplica:
@@ -34,8 +33,12 @@ class MemoryReplica:
         return self._process.owner
 
     def storage(self, tenant: str) -> Storage:
+        blobs = self._storage.blobs
+        if tenant != LOCAL_TENANT:
+            blobs = MemoryBlobStore(MemoryProcess(self._world.apart(tenant)))
         return replace(
             self._storage,
+            blobs=blobs,
             log=TenantLog(self._storage.log, tenant),
             leases=TenantLeases(self._storage.leases, tenant),
             cluster=MemoryCluster(self._world, self._process, tenant),

@@ -170,8 +170,10 @@ class ThreadManager:
         await self._storage.blobs.share(source.thread_id, live.thread_id)
         return live, state
 
-    async def load(self, thread_id: str) -> Loaded:
+    async def load(self, thread_id: str, *, follow: bool = True) -> Loaded:
         """The live thread, loading it if needed. A turn that a dead process left open is closed first.
+
+        follow: where another replica writes it, it is followed there.
 
         Raises InvalidRequest for an unknown or archived thread, or one that another process writes.
         """
@@ -190,7 +192,7 @@ class ThreadManager:
                     f"thread {thread_id} is archived; call thread/unarchive before you resume it",
                     data_code="threadArchived",
                 )
-            lease = await self._lease_or_follow(row)
+            lease = await (self._lease_or_follow(row) if follow else self._lease(row.thread_id))
             if not isinstance(lease, Lease):
                 return Loaded(live=lease)
             row = await self._row(thread_id) or row
@@ -213,7 +215,7 @@ class ThreadManager:
         """Take over a thread whose writer is gone: its turn is closed; it stays loaded only where clients follow it."""
         row = await self._row(thread_id)
         if row is not None and not row.archived:
-            loaded = await self.load(thread_id)
+            loaded = await self.load(thread_id, follow=False)  # another replica that was faster has it
             async with self._locks.setdefault(row.thread_id, anyio.Lock()):
                 if isinstance(loaded.live, LiveThread) and unused(loaded.live):
                     await self.unload(row.thread_id)
@@ -360,7 +362,7 @@ class ThreadManager:
         return [live for live in self._live.values() if live.active is not None]
 
     async def settled(self) -> None:
-        """Wait until no turn runs here any more; where there are other replicas, threads and their turns go on there."""
+        """Wait until no turn runs here any more; threads and their turns go on at other replicas, if there are any."""
         if self.elsewhere is not None:
             for live in self.running:
                 live.hand_over()

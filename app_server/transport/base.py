@@ -5,7 +5,7 @@ Implementations: `stdio` (JSON lines on the process's own pipes), `websocket`, `
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 
@@ -53,9 +53,17 @@ class MessageStream(Protocol):
         ...
 
 
+Taker = Callable[[Sequence[bytes | FrameTooLarge]], int]
+"""Serves frames from the first on, as many as need no waiting; returns how many those were."""
+
+
 @runtime_checkable
 class QuickStream(Protocol):
     """What a stream may offer beside: to do now what needs no waiting, which saves a request two switches of tasks."""
+
+    def offer_to(self, taker: Taker) -> None:
+        """Show frames to `taker` the moment they come, while `receive` is waited in; it yields what was not taken."""
+        ...
 
     @property
     def ready(self) -> bool:

@@ -1,6 +1,7 @@
 """JSON lines on a pair of descriptors: the process's own stdin and stdout, claimed so that nothing else writes there.
 
-    os.read when readable ──▶ LineSplitter ──▶ inbox ──▶ receive()
+    os.read when readable ──▶ LineSplitter ─┬─▶ taker, in the same round of the loop
+                                           └─▶ inbox ──▶ receive(): what has to wait, or nobody takes
     send() ──▶ os.write of what cannot block; the rest in a daemon thread that reports back
 
 The descriptors stay blocking: their mode is shared with whoever holds the other copies. Where the loop cannot watch one
@@ -11,8 +12,10 @@ Reading stops while more than `UNREAD_LIMIT_BYTES` wait in the inbox. Bootstrap 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
+import stat
 import sys
 import threading
 from collections import deque
@@ -22,7 +25,8 @@ from io import TextIOWrapper
 from queue import SimpleQueue
 
 from app_server.errors import ConfigurationError
-from app_server.transport.base import MAX_FRAME_BYTES, FrameTooLarge, StreamClosed
+from app_server.transport.base import MAX_FRAME_BYTES, FrameTooLarge, StreamClosed, Taker
+from app_server.transport.lines import LineSplitter
 
 CHUNK_BYTES = 64 * 1024
 """What a pipe holds. A larger buffer only costs: one of 1 MiB per read adds 25 µs to a round trip of 35."""
@@ -31,6 +35,9 @@ FRAME_OVERHEAD_BYTES = 64
 """Counted per frame beside its text, so that a flood of empty lines is bounded as well."""
 DIRECT_WRITE_BYTES = 64 * 1024
 """Up to this size (a whole pipe on Linux) a batch is written from the loop; a larger one goes to the thread at once."""
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+"""Linux: a single write that does not wait, on a descriptor that does."""
+_NOT_HERE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 FRAMES_PER_YIELD = 64
 """After so many frames without waiting, `receive` lets other tasks run."""
 
@@ -72,51 +79,6 @@ def _point(source_fd: int, target_fd: int) -> None:
         os.close(source_fd)
 
 
-class LineSplitter:
-    """Chunks in, frames out, in linear time; a line over the limit is dropped as it comes, so memory stays bounded."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._parts: list[bytes] = []
-        self._size_bytes = 0
-
-    def feed(self, chunk: bytes) -> list[bytes | FrameTooLarge]:
-        """The frames that this chunk completes, without their line ends."""
-        first, *lines = chunk.split(b"\n")
-        self._hold(first)
-        if not lines:
-            return []
-        rest = lines.pop()
-        frames: list[bytes | FrameTooLarge] = [self._complete()]
-        frames += [self._checked(line, len(line)) for line in lines]
-        self._hold(rest)
-        return frames
-
-    def finish(self) -> list[bytes | FrameTooLarge]:
-        """The last line, if the input ended without a newline."""
-        return [self._complete()] if self._size_bytes else []
-
-    def _hold(self, part: bytes) -> None:
-        if not part:
-            return
-        self._size_bytes += len(part)
-        if self._size_bytes > self._limit_bytes + 1:  # one more, which may be the carriage return of the line end
-            self._parts = [part[-1:]]
-        else:
-            self._parts.append(part)
-
-    def _complete(self) -> bytes | FrameTooLarge:
-        line, size_bytes = b"".join(self._parts), self._size_bytes
-        self._parts, self._size_bytes = [], 0
-        return self._checked(line, size_bytes)
-
-    def _checked(self, line: bytes, size_bytes: int) -> bytes | FrameTooLarge:
-        """`line` is the whole line, or the last byte of one whose length alone was kept."""
-        if line.endswith(b"\r"):
-            line, size_bytes = line[:-1], size_bytes - 1
-        return line if size_bytes <= self._limit_bytes else FrameTooLarge(size_bytes, self._limit_bytes)
-
-
 class StdioStream:
     """A MessageStream over two descriptors, which it owns from now on. Used from one event loop."""
 
@@ -147,6 +109,9 @@ class StdioStream:
     def ready(self) -> bool:
         return self._reader.ready
 
+    def offer_to(self, taker: Taker) -> None:
+        self._reader.taker = taker
+
     async def send(self, frames: Sequence[bytes]) -> None:
         if frames:
             await self._writer.write(b"\n".join((*frames, b"")))
@@ -175,6 +140,9 @@ class _Reader:
         self._paused = self._ended = self._closed = False
         self._arrived = asyncio.Event()
         self._frames_to_yield = FRAMES_PER_YIELD
+        self.taker: Taker | None = None
+        self._waited_for = False
+        """Whether `next` waits, so that all before was served."""
         if received:
             self._take(received)
 
@@ -194,7 +162,11 @@ class _Reader:
                 raise StreamClosed
             self._frames_to_yield = FRAMES_PER_YIELD
             self._arrived.clear()
-            await self._arrived.wait()
+            self._waited_for = True
+            try:
+                await self._arrived.wait()
+            finally:
+                self._waited_for = False
         frame = self._inbox.popleft()
         if not self._inbox:
             self._unread_bytes = 0
@@ -229,16 +201,22 @@ class _Reader:
         self._go.set()
 
     def _readable(self) -> None:
-        with suppress(BlockingIOError):  # somebody made the pipe non-blocking, and it was empty after all
-            self._take(_read(self._fd))
+        try:
+            chunk = _read(self._fd)
+        except BlockingIOError:  # somebody made the pipe non-blocking, and it was empty after all
+            return
+        self._take(chunk)
 
     def _take(self, chunk: bytes) -> None:
         """A chunk came (empty: the end of input). Runs in the loop."""
         if self._closed:
             return
         frames = self._splitter.feed(chunk) if chunk else self._splitter.finish()
+        if taken := self._offered(frames):
+            frames, self._unread_bytes = frames[taken:], 0
         self._inbox.extend(frames)
-        self._unread_bytes += FRAME_OVERHEAD_BYTES * len(frames) + len(chunk)
+        if frames or not taken:
+            self._unread_bytes += FRAME_OVERHEAD_BYTES * len(frames) + len(chunk)
         self._ended = not chunk
         self._paused = bool(self._inbox) and self._unread_bytes > UNREAD_LIMIT_BYTES
         if self._watch and (self._ended or self._paused) and self._loop is not None:
@@ -247,6 +225,12 @@ class _Reader:
             self._go.set()
         if frames or self._ended:
             self._arrived.set()
+
+    def _offered(self, frames: Sequence[bytes | FrameTooLarge]) -> int:
+        """How many frames were served at once: a few, and none before what came earlier is."""
+        if self.taker is None or not frames or not self._waited_for or self._inbox:
+            return 0
+        return self.taker(frames[:FRAMES_PER_YIELD])
 
     def _read_on(self) -> None:
         if self._watch and self._loop is not None and not self._ended:
@@ -287,6 +271,8 @@ class _Writer:
     def __init__(self, fd: int, *, watch: bool) -> None:
         self._fd = fd
         self._poll = _writable_poll(fd) if watch else None
+        self._never_waits = watch and _NOWAIT != 0 and stat.S_ISFIFO(os.fstat(fd).st_mode)
+        """Whether the system writes what a pipe has room for, in one call: else it is asked before each PIPE_BUF."""
         self._jobs: SimpleQueue[tuple[memoryview, asyncio.Future[None]] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._busy: asyncio.Future[None] | None = None
@@ -332,13 +318,18 @@ class _Writer:
             self._jobs.put(None)
 
     def _write_what_fits(self, data: memoryview) -> memoryview:
-        """Write while there is room: PIPE_BUF bytes then never block. Returns the rest."""
+        """Write while there is room. Returns the rest."""
         try:
+            if self._never_waits:
+                return data[os.pwritev(self._fd, [data], -1, _NOWAIT) :]
             while data and self._poll is not None and self._poll.poll(0):
-                data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]
+                data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]  # so much then never blocks
         except BlockingIOError:
             pass
-        except OSError:
+        except OSError as error:
+            if self._never_waits and error.errno in _NOT_HERE:  # an older kernel
+                self._never_waits = False
+                return self._write_what_fits(data)
             self._closed = True
             raise StreamClosed from None
         return data

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -150,8 +150,9 @@ class Sampler:
             with anyio.CancelScope() as streaming:
                 tools.start_soon(_cancel_when, cut, streaming)
                 try:
+                    heard = replace(request, on_text=self._emitter.text_delta)
                     with WATCH.answer(moment.provider.facts.id, request.model):
-                        async with aclosing(moment.provider.stream(request)) as events:
+                        async with aclosing(moment.provider.stream(heard)) as events:
                             async for event in events:
                                 if type(event) is TextDelta:  # most events: no coroutine is made for each
                                     self._emitter.text_delta(event.item_id, event.delta)

@@ -15,7 +15,7 @@ from tests.architecture.source import Import, Module, module_from, read_modules
 
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("values",),
-    ("features", "protocol", "errors", "ids", "clock", "version", "sse", "net_answers", "net_chunks", "child_groups"),
+    ("features", "protocol", "errors", "ids", "clock", "version", "sse", "net_answers", "wires", "child_groups"),
     ("transport", "config", "net", "observability", "extension_api", "platform_facts"),
     ("auth", "storage", "providers", "approvals", "hooks", "workspace"),
     ("pictures", "tools", "rpc", "tenants"),

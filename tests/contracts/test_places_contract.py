@@ -1,4 +1,4 @@
-"""What `storage/places.py` promises, on each implementation: counted exactly, over processes, and free with the dead."""
+"""What `storage/places.py` promises, on each implementation: exact counts over processes, free when those are dead."""
 
 from __future__ import annotations
 
@@ -234,7 +234,10 @@ async def test_a_picture_counts_for_a_day_also_when_its_process_is_dead(world: W
     full = await alive.take("pictures", ["c"], 2)
     both = await alive.take("pictures", ["c", "d"], 2)
     assert (full and full.used, both and both.used) == (2, 2)
-    assert full is not None and full.free_in_ms is not None and both is not None and both.free_in_ms is not None
+    assert full is not None
+    assert both is not None
+    assert full.free_in_ms is not None
+    assert both.free_in_ms is not None
     assert abs(full.free_in_ms - DAY_MS // 2) < SLACK_MS
     assert abs(both.free_in_ms - DAY_MS) < SLACK_MS
     assert await alive.take("pictures", ["c", "d", "e"], 2) == Full(used=2, free_in_ms=None)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from app_server.errors import InvalidRequest
 from app_server.replicas.following import JOIN_S
 from app_server.replicas.takeover import look
 from app_server.storage.base import LOCAL_TENANT
@@ -121,3 +122,33 @@ async def test_who_comes_while_a_thread_changes_its_owner_joins_those_who_follow
 def deaf(world: MemoryWorld, replica: str) -> None:
     """It hears nothing of the others any more."""
     world.shared.listeners = [row for row in world.shared.listeners if row[0] != replica]
+
+
+async def test_a_letter_that_its_dead_owner_did_not_take_is_answered_by_the_next_one(tmp_path: Path) -> None:
+    world = MemoryWorld(tmp_path)
+    async with replicas(world, tmp_path) as many:
+        owner, other = many.clients
+        thread_id = await start_thread(owner)
+        await other.request("thread/resume", {"threadId": thread_id, "excludeTurns": True})
+        dead = replica_of(many.sources[0])
+        deaf(world, dead)
+        third = world.replica().storage(LOCAL_TENANT).cluster
+        assert third is not None
+        answered = anyio.Event()
+        third.listen(lambda hint: answered.set() if hint.kind == "answered" else None)
+        await third.post("command", thread_id, {"follow": third.replica})
+        world.shared.kill(dead)
+        with anyio.fail_after(10):
+            await answered.wait()
+
+
+async def test_a_replica_that_was_not_the_fastest_to_take_over_does_not_follow_what_nobody_wants_here(
+    tmp_path: Path,
+) -> None:
+    async with replicas(MemoryWorld(tmp_path), tmp_path) as many:
+        thread_id = await start_thread(many.clients[0])
+        threads = many.apps[1].threads
+        assert threads is not None
+        with pytest.raises(InvalidRequest, match="already has an active writer"):
+            await threads.close_ownerless(thread_id)
+        assert threads.shown(thread_id) is None

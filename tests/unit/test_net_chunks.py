@@ -10,7 +10,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from app_server.net import Net
-from app_server.net_chunks import MAX_HEAD_BYTES, MAX_SIZE_LINE_BYTES, ChunkJoiner
+from app_server.wires.chunks import MAX_HEAD_BYTES, MAX_SIZE_LINE_BYTES, ChunkJoiner
 from tests.support.http_wire import HttpWire
 
 EVENT_STREAM = (
@@ -108,7 +108,7 @@ def test_what_is_no_chunk_is_a_protocol_error_behind_what_came_before(broken: by
 async def test_the_client_reads_an_event_stream_in_few_pieces_and_uses_its_connection_again(
     proxied: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also the guard of the one way into httpx that is not public: see `join_chunks`."""
+    """Also the guard of the one way into httpx that is not public: see `quicken`."""
     answered: list[str] = []
     connections = 0
 

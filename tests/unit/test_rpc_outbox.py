@@ -13,7 +13,7 @@ import pytest
 from app_server.rpc import outbox as outbox_module
 from app_server.rpc.delta import Delta
 from app_server.rpc.outbox import DELTA_LIMIT_BYTES, HARD_LIMIT_BYTES, MERGE_FROM_BYTES, ROOM_BYTES, Outbox
-from app_server.transport.base import StreamClosed
+from app_server.transport.base import StreamClosed, Taker
 
 pytestmark = pytest.mark.anyio
 
@@ -227,6 +227,9 @@ class RoomyStream(FakeStream):
     @property
     def ready(self) -> bool:
         return False
+
+    def offer_to(self, taker: Taker) -> None:
+        raise AssertionError("an outbox reads nothing")
 
     def send_now(self, frames: Sequence[bytes]) -> bool:
         if self.room:

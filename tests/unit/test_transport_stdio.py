@@ -1,8 +1,10 @@
 """Stdio: the splitter, and real processes whose wire must not tear and which must end by themselves."""
 
 import os
+import select
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
@@ -12,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app_server.transport.base import FrameTooLarge
-from app_server.transport.stdio import UNREAD_LIMIT_BYTES, LineSplitter, StdioStream
+from app_server.transport.lines import LineSplitter
+from app_server.transport.stdio import UNREAD_LIMIT_BYTES, StdioStream
 
 MIB = 1024 * 1024
 
@@ -199,3 +202,46 @@ async def test_reading_stops_while_too_much_is_unread_and_goes_on_afterwards() -
         await stream.aclose()
     for fd in (feed_fd, drain_fd):
         os.close(fd)
+
+
+@pytest.mark.anyio
+async def test_frames_are_offered_as_they_come_and_what_is_not_taken_is_received_in_order() -> None:
+    (read_fd, feed_fd), (drain_fd, write_fd) = os.pipe(), os.pipe()
+    stream = StdioStream(read_fd, write_fd)
+    offered: list[list[bytes | FrameTooLarge]] = []
+
+    def take(frames: Sequence[bytes | FrameTooLarge]) -> int:
+        offered.append(list(frames))
+        waits = (at for at, frame in enumerate(frames) if isinstance(frame, bytes) and b"wait" in frame)
+        return next(waits, len(frames))
+
+    stream.offer_to(take)
+    received: list[bytes] = []
+
+    async def receive() -> None:
+        received.append(await stream.receive())
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(receive)
+            for chunk in (b"a\nb\n", b"c", b"c\nwait 1\nd\n", b"e\n"):
+                await anyio.wait_all_tasks_blocked()
+                os.write(feed_fd, chunk)
+                while not _was_read(read_fd):
+                    await checkpoint()
+        received += [await stream.receive(), await stream.receive()]
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(receive)
+            await anyio.wait_all_tasks_blocked()
+            os.write(feed_fd, b"f\nwait 2\n")
+    await stream.aclose()
+    for fd in (feed_fd, drain_fd):
+        os.close(fd)
+    assert (offered, received) == (
+        [[b"a", b"b"], [b"cc", b"wait 1", b"d"], [b"f", b"wait 2"]],
+        [b"wait 1", b"d", b"e", b"wait 2"],
+    )
+
+
+def _was_read(fd: int) -> bool:
+    return not select.select([fd], [], [], 0)[0]

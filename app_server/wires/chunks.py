@@ -3,18 +3,18 @@
 A model's answer is an HTTP chunk for each word, and reading a chunk takes h11 several times what all of our own work on
 the word takes. So what one read of the socket brought is handed on as one chunk, at once: nothing waits for more.
 
-    socket ─► ChunkJoiner.feed ─► h11, httpcore, httpx
+    socket ─► ChunkJoiner.feed ─┬─► h11, httpcore, httpx
+                               └─► tap: who reads the body may take it here, once what came before was read
 
-Only chunked answers of the type `text/event-stream` are touched; anything else passes as it is. `net.py` puts it into
-its client, and is the only caller.
+Only chunked answers of the type `text/event-stream` are touched; anything else passes as it is. Called by
+`stream.py`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Final
-
-import httpcore
+from collections.abc import Callable
+from typing import Final
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """A longer head is h11's to refuse."""
@@ -25,12 +25,23 @@ _EVENT_STREAM: Final = re.compile(rb"\r\ncontent-type:[ \t]*text/event-stream[ \
 _CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r", re.IGNORECASE)
 
 
+_ENCODED: Final = re.compile(rb"\r\ncontent-encoding:", re.IGNORECASE)
+
+Tap = Callable[[bytes], bool]
+"""Takes a part of a body. False: it is handed on as well, as is all that follows. Must not raise."""
+
+
 class ChunkJoiner:
     """The bytes of one connection, as they come. Pure."""
 
-    __slots__ = ("_head", "_held", "_in_chunks", "_left_bytes")
+    __slots__ = ("_handed_bytes", "_head", "_held", "_in_chunks", "_left_bytes", "_plain", "_tap")
 
     def __init__(self) -> None:
+        self._plain = False
+        """Whether the body is chunks of plain text: then it may be tapped."""
+        self._handed_bytes = 0
+        """Of the body, with what was taken."""
+        self._tap: Tap | None = None
         self._head: bytes | None = None  # what came of an answer's head; None: nothing is looked at
         self._in_chunks = False
         self._left_bytes = -1  # of the chunk that the last read cut; 0: its line end; -1: a size line comes
@@ -39,6 +50,16 @@ class ChunkJoiner:
     def request_sent(self) -> None:
         """What comes next is the head of an answer."""
         self._head, self._in_chunks, self._left_bytes, self._held = b"", False, -1, b""
+        self._plain, self._handed_bytes, self._tap = False, 0, None
+
+    def tap(self, tap: Tap | None, seen_bytes: int) -> bool:
+        """Let `tap` have the body from here on. False, and it has not, unless its reader has seen all that came.
+
+        seen_bytes: of the body, taken or read.
+        """
+        good = self._plain and self._in_chunks and seen_bytes == self._handed_bytes
+        self._tap = tap if good else None
+        return good
 
     def feed(self, data: bytes) -> bytes:
         """What to hand on of a read; may be empty while the size of a chunk is not known yet."""
@@ -54,6 +75,7 @@ class ChunkJoiner:
             only_informs = seen.startswith(b"HTTP/1.1 1")  # the answer's own head follows
             self._head = b"" if only_informs else None
             self._in_chunks = bool(_EVENT_STREAM.search(seen, 0, end) and _CHUNKED.search(seen, 0, end))
+            self._plain = self._in_chunks and not _ENCODED.search(seen, 0, end)
         return passed + (self._joined(data) if self._in_chunks else data)
 
     def _joined(self, data: bytes) -> bytes:
@@ -79,12 +101,23 @@ class ChunkJoiner:
                 return self._leave(parts, _BROKEN)
             at, left = at + 2, -1
         self._left_bytes, self._held = left, data[at:]
-        return self._leave(parts, _BROKEN) if len(self._held) > MAX_SIZE_LINE_BYTES else _as_chunk(parts)
+        return self._leave(parts, _BROKEN) if len(self._held) > MAX_SIZE_LINE_BYTES else self._as_chunk(parts)
 
     def _leave(self, parts: list[bytes], rest: bytes) -> bytes:
         """Hand on what was read and the rest as it is; nothing more is joined."""
         self._in_chunks = False
-        return _as_chunk(parts) + rest
+        return self._as_chunk(parts) + rest
+
+    def _as_chunk(self, parts: list[bytes]) -> bytes:
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        if not body:
+            return b""
+        self._handed_bytes += len(body)
+        if self._tap is not None:
+            if self._tap(body):
+                return b""
+            self._tap = None
+        return b"%x\r\n%b\r\n" % (len(body), body)
 
 
 def _chunk_size(line: bytes) -> int:
@@ -94,62 +127,3 @@ def _chunk_size(line: bytes) -> int:
         return int(digits, 16) if digits.isalnum() else -1
     except ValueError:
         return -1
-
-
-def _as_chunk(parts: list[bytes]) -> bytes:
-    body = b"".join(parts)
-    return b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-
-
-class JoiningStream(httpcore.AsyncNetworkStream):
-    """A connection whose reads are joined."""
-
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream, self._joiner = stream, ChunkJoiner()
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        while data := await self._stream.read(max_bytes, timeout):
-            if ready := self._joiner.feed(data):
-                return ready
-        return data
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._joiner.request_sent()
-        await self._stream.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def start_tls(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
-        return JoiningStream(await self._stream.start_tls(*args, **kwargs))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-class JoiningBackend(httpcore.AsyncNetworkBackend):
-    """Opens connections whose reads are joined."""
-
-    def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
-        self._backend = backend
-
-    async def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
-        return JoiningStream(await self._backend.connect_tcp(*args, **kwargs))
-
-    async def connect_unix_socket(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
-        return JoiningStream(await self._backend.connect_unix_socket(*args, **kwargs))
-
-    async def sleep(self, seconds: float) -> None:
-        await self._backend.sleep(seconds)
-
-
-def join_chunks(transport: object) -> None:
-    """Let the connections of a transport of httpx join chunks.
-
-    httpx has no public way to name a network backend. Where a release of it is built otherwise, nothing happens but
-    that reading takes longer; a test tells.
-    """
-    pool = getattr(transport, "_pool", None)
-    backend = getattr(pool, "_network_backend", None)
-    if pool is not None and isinstance(backend, httpcore.AsyncNetworkBackend):
-        pool._network_backend = JoiningBackend(backend)
