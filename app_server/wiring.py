@@ -16,9 +16,10 @@ import anyio.to_thread
 
 from app_server.auth.manager import AuthManager
 from app_server.auth.refresh import LoginRefresher
-from app_server.errors import ConfigurationError, MissingCredentials
-from app_server.extension_api.scopes import AuthSnapshot, ProviderFacts, TurnScope
-from app_server.extension_api.services import ExtensionServices, ImagesEndpoint, ImageSettings
+from app_server.errors import ConfigurationError
+from app_server.extension_access import PictureAccess
+from app_server.extension_api.scopes import ProviderFacts, TurnScope
+from app_server.extension_api.services import ExtensionServices, ImageSettings
 from app_server.extension_host import ExtensionHost, discover, feature_specs
 from app_server.hooks.config import HookSetup, read_hooks
 from app_server.ids import parse_uuid, uuid7
@@ -344,42 +345,6 @@ class Wiring:
         self.extension_warnings.append(message)
         if self._built:  # while it is built, nobody has been told anything: `client_ready` tells each client
             self._app.hub.broadcast("warning", {"threadId": None, "message": message})
-
-
-class PictureAccess:
-    """The `ProviderAccess` of extensions: the provider of the turn, or the one that the config names for pictures."""
-
-    def __init__(
-        self, providers: ProviderRegistry, auth: AuthManager, refresher: LoginRefresher, chosen: str | None
-    ) -> None:
-        self._providers, self._auth, self._refresher, self._chosen = providers, auth, refresher, chosen
-
-    def auth(self) -> AuthSnapshot:
-        return self._auth.snapshot()
-
-    async def refresh_login(self, scope: TurnScope) -> bool:
-        """After a 401: whether there is another login now; an API key and a foreign provider's key have none."""
-        return await self._refresher.refresh(self._providers.table(self._chosen or scope.provider.id))
-
-    def images_endpoint(self, scope: TurnScope) -> ImagesEndpoint:
-        """Raises MissingCredentials with what to set, whatever of the settings or the login is wrong."""
-        provider_id = self._chosen or scope.provider.id
-        try:
-            access = self._providers.http_access(provider_id)
-        except ConfigurationError as error:
-            raise MissingCredentials(error.message) from error
-        if access is None:
-            return ImagesEndpoint(base_url="", headers={}, query={}, offline=True, chatgpt=False, request_max_retries=0)
-        table = self._providers.table(provider_id)
-        return ImagesEndpoint(
-            base_url=access.base_url,
-            headers={**access.headers, "originator": scope.originator},
-            query=access.query_params,
-            offline=False,
-            chatgpt=table.requires_openai_auth and self._auth.snapshot(table).is_chatgpt,
-            request_max_retries=access.request_max_retries,
-            image_api=table.image_api,
-        )
 
 
 def _link_secret(app: App, storage: Storage) -> Callable[[str], Awaitable[bytes]] | None:

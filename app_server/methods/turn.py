@@ -29,6 +29,10 @@ async def turn_start(ctx: Context, params: TurnStartParams) -> dict[str, Any]:
         raise InvalidRequest("input must not be empty", data_code="emptyInput")
     services.providers.table(live.settings.model_provider)
     message = await _message(ctx, live, params)
+    gap_s = turn_gap_s(ctx.session)
+    # where another replica would go on without us, a turn is in the log before its client hears of it; for a client of
+    # another replica that one looks into the log (`replicas/commands`)
+    begin = services.threads.elsewhere is not None and ctx.session.is_here and not gap_s
     held: Held | None = None
     try:
         while (running := live.active) is not None or (held is None and services.allowance is not None):
@@ -39,15 +43,17 @@ async def turn_start(ctx: Context, params: TurnStartParams) -> dict[str, Any]:
                 live = await services.threads.require(params.thread_id)
             elif services.allowance is not None:
                 held = await services.allowance.turn()  # meanwhile another turn may have begun
-        turn = await live.start_turn(message, params)
+        turn = await live.start_turn(message, params, begin=begin)
         if services.allowance is not None and held is not None:
             services.allowance.until_over(held, live.settled, lambda: live.active is not turn)
             held = None
     finally:
         if held is not None:
             await held.free()
-    ctx.after_reply(lambda: services.threads.run(live, turn, after_s=turn_gap_s(ctx.session)))
-    return {"turn": turn.wire()}
+    if begin:
+        ctx.after_reply(turn.show_begin)
+    ctx.after_reply(lambda: services.threads.run(live, turn, after_s=gap_s))
+    return {"turn": {**turn.wire(), "startedAt": None}}
 
 
 @method("turn/steer", TurnSteerParams)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import anyio
 import orjson
 
 from app_server.errors import AppServerError, RpcError, as_rpc_error
@@ -66,6 +67,7 @@ FOR_THE_OWNER: Final = frozenset(
 """Methods that act on a live thread, or change a stored one."""
 MOVED: Final = "moved"
 """The answer to a letter whose thread has just left the replica that took it: it is to be sent anew."""
+KEPT_LOOK_S: Final = 0.005
 LOST_LOOKS: Final = 15
 """How often, a second apart, an answer is looked for whose replica has lost the thread: it may still be on its way."""
 
@@ -137,23 +139,35 @@ class Commands:
         WATCH.letter("posted")
         ctx.after_reply(lambda: self._following.replied(letter_id))
         try:
-            answer = await self._answer(letter_id, thread_id)
+            letter = await self._answered(letter_id, thread_id)
         finally:
             await self._cluster.remove(letter_id)
-        if answer is None or MOVED in answer:
+        if letter is None or (answer := letter.answer) is None or MOVED in answer:
             return None
         if (error := answer.get("error")) is None:
+            if request.method == "turn/start" and not await self._is_kept(answer["result"]["turn"]["id"], letter):
+                return None
             return encode_result(request.id, answer["result"]), True
         self._following.replied(letter_id)
         return encode_error(request.id, error["code"], error["message"], error.get("data")), False
 
-    async def _answer(self, letter_id: str, thread_id: str) -> Mapping[str, Any] | None:
-        """What the owner answers; None when nobody took the letter, and nobody will."""
+    async def _is_kept(self, turn_id: str, letter: Letter) -> bool:
+        """Whether a turn that its owner acknowledged is in the log; it will never be, when the owner died before."""
+        while True:
+            is_lost = await self._cluster.owner(letter.thread_id) != letter.taken_by
+            if await self._following.is_in_log(letter.thread_id, turn_id):
+                return True
+            if is_lost:
+                return False
+            await anyio.sleep(KEPT_LOOK_S)
+
+    async def _answered(self, letter_id: str, thread_id: str) -> Letter | None:
+        """The letter with the owner's answer; None when nobody took it, and nobody will."""
         lost = 0
         while True:
             letter = await self._post.look(letter_id)
             if letter is not None and letter.answer is not None:
-                return letter.answer
+                return letter
             owner = await self._cluster.owner(thread_id)
             if letter is None or (letter.taken_by is None and owner in (None, self._cluster.replica)):
                 if letter is None or await self._cluster.take(letter_id):

@@ -101,6 +101,14 @@ class Following:
         """Whether the thread is followed here, or about to be."""
         return thread_id in self._entries
 
+    async def is_in_log(self, thread_id: str, turn_id: str) -> bool:
+        """Whether a turn is in the log of a thread, of those that were shown here or behind them."""
+        thread = self.find(thread_id)
+        if thread is not None and turn_id in thread.state.turns:
+            return True
+        records = await self._log.read(thread_id, after_seq=0 if thread is None else thread.last_seq)
+        return any(record.data.get("turnId") == turn_id for record in records)
+
     async def join(self, row: ThreadRow) -> FollowedThread | None:
         while True:
             entry = self._entries.get(row.thread_id)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from app_server.threads.manager import ThreadManager
 
 log = get_logger("replicas")
-LOOK_EVERY_S: Final = 0.5
+LOOK_EVERY_S: Final = 0.3
 AT_A_LOOK: Final = 32
 AT_ONCE: Final = 8
 

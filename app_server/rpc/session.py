@@ -16,6 +16,7 @@ class Session:
     """The state of one connection, filled by `initialize`."""
 
     connection_id: int
+    """Of this process; negative for a client of another replica, whose request is served here."""
     transport: str
     trace: Mapping[str, str] | None = None
     """Where the client's own trace stood when it connected, as W3C Trace Context headers; unchecked."""
@@ -28,6 +29,11 @@ class Session:
     """Notification methods that never reach this client; unknown names are harmless."""
     extensions: Mapping[str, Any] = field(default_factory=dict)
     """`capabilities.extensions`: what the client knows beyond the reference's protocol."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a connection of this process."""
+        return self.connection_id >= 0
 
     def wants(self, method: str, *, experimental: bool) -> bool:
         """Whether a notification may be sent to this client."""

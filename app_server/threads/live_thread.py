@@ -115,19 +115,23 @@ class LiveThread:
         )
 
     # -- turns
-    async def start_turn(self, message: UserMessage, params: TurnStartParams) -> Turn:
-        """Prepare a conversation turn; it runs when the caller hands `run_turn` to a task. The slot is taken now."""
+    async def start_turn(self, message: UserMessage, params: TurnStartParams, *, begin: bool = False) -> Turn:
+        """Prepare a conversation turn; it runs when the caller hands `run_turn` to a task. The slot is taken now.
+        begin: it is in the log on return, and the caller calls `Turn.show_begin` before anything waits."""
         from app_server.turns.conversation import Conversation  # the rooms of turns are loaded with the first one
 
         settings = with_turn_overrides(self.settings, params)
         turn = self.start_work(Conversation(message), settings=settings, output_schema=params.output_schema)
         try:
             await self.change_settings(settings)
+            if not self.row.preview:
+                self.row = replace(self.row, preview=message.text[:PREVIEW_CHARS])
+            if begin:
+                with anyio.CancelScope(shield=True):  # what is in the log runs
+                    await turn.begin()
         except BaseException:
             self._free(turn)
             raise
-        if not self.row.preview:
-            self.row = replace(self.row, preview=message.text[:PREVIEW_CHARS])
         return turn
 
     def continue_turn(self, turn_id: str, begun_at_ms: int, output_schema: Any) -> Turn:

@@ -240,11 +240,13 @@ class ThreadManager:
         if after_s:
             await anyio.sleep(after_s)
         await live.run_turn(turn)
-        if turn.handed_over:
-            self._live.pop(live.thread_id, None)
-            live.mute()
-            with suppress(StorageError):  # it runs out
-                await self._storage.leases.abandon(live.lease)
+        if turn.handed_over and self.elsewhere is not None:
+            async with self._locks.setdefault(live.thread_id, anyio.Lock()):
+                self._live.pop(live.thread_id, None)
+                live.mute()
+                with suppress(StorageError):  # it runs out
+                    await self._storage.leases.abandon(live.lease)
+                self.elsewhere.went(live)
         self.unloader.let_leave(live)
 
     # -- changing
@@ -363,27 +365,24 @@ class ThreadManager:
 
     async def settled(self) -> None:
         """Wait until no turn runs here any more; threads and their turns go on at other replicas, if there are any."""
-        if self.elsewhere is not None:
-            for live in self.running:
-                live.hand_over()
         while True:
-            if self.elsewhere is not None:
-                for live in list(self._live.values()):
-                    await self._leave(live, self.elsewhere)
+            for live in list(self._live.values()) if self.elsewhere is not None else ():
+                live.hand_over()
+                await self._leave(live)
             if not (running := self.running):
                 return
             await running[0].settled()
 
-    async def _leave(self, live: LiveThread, elsewhere: Elsewhere) -> None:
+    async def _leave(self, live: LiveThread) -> None:
         """Let other replicas have a thread in which nothing runs; who follows it here follows it on there."""
-        if live.row.meta.get("ephemeral"):
-            return
         async with self._locks.setdefault(live.thread_id, anyio.Lock()):
-            if self._live.get(live.thread_id) is live and live.active is None:
+            is_ours = self._live.get(live.thread_id) is live and not live.row.meta.get("ephemeral")
+            if is_ours and live.active is None:
                 del self._live[live.thread_id]
                 with suppress(StorageError):  # it runs out
                     await self._storage.leases.release(live.lease)
-                elsewhere.went(live)
+                if self.elsewhere is not None:
+                    self.elsewhere.went(live)
 
     async def aclose(self) -> None:
         """Interrupt every turn and wait for their ends; give the leases back."""

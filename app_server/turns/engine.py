@@ -101,6 +101,7 @@ class Turn:
         self.scope = anyio.CancelScope()
         self.started_at_ms, self._continued = begun_at_ms, begun_at_ms is not None
         self.handed_over = False
+        self._begun_seq: int | None = None
         self._sink, self._ended = sink, False
         self._on_status, self._on_end = on_status, on_end
         self._emitter = ItemEmitter(sink, ctx.pictures, ctx.clock, thread_id=ctx.thread_id, turn_id=ctx.turn_id)
@@ -162,7 +163,7 @@ class Turn:
         try:
             if self._continued:
                 self._on_status("active")
-            else:
+            elif self._begun_seq is None:
                 self._begin()
             await self.work.run(self._run)
         except HandOver:
@@ -178,16 +179,28 @@ class Turn:
             return Ending(status="failed", error=turn_error(text, "internalServerError", None))
         return Ending(status="completed", answered=self._emitter.final_message is not None)
 
+    async def begin(self) -> None:
+        """Begin before `run`, so that a turn is in the log when its client is told that there is one.
+
+        Nothing may wait between the end of this and `show_begin`."""
+        self._begun_seq = await self._sink.append(self._begin_record())
+
+    def show_begin(self) -> None:
+        """Tell of what `begin` made durable."""
+        assert self._begun_seq is not None  # `begin` has ended
+        self._show_begin(self._begun_seq)
+
     def _begin(self) -> None:
         """The turn begins with the first record of its work, or of its end."""
+        self._sink.later(self._begin_record(), self._show_begin)
+
+    def _begin_record(self) -> Record:
         self.started_at_ms = self.ctx.clock.now_ms()
-        started = {"turnId": self.ctx.turn_id, "startedAtMs": self.started_at_ms}
+        return Record(kind=TURN_STARTED, data={"turnId": self.ctx.turn_id, "startedAtMs": self.started_at_ms})
 
-        def shown(seq: int) -> None:
-            self._on_status("active")
-            self._sink.show("turn/started", {"threadId": self.ctx.thread_id, "turn": self.wire()}, seq=seq)
-
-        self._sink.later(Record(kind=TURN_STARTED, data=started), shown)
+    def _show_begin(self, seq: int) -> None:
+        self._on_status("active")
+        self._sink.show("turn/started", {"threadId": self.ctx.thread_id, "turn": self.wire()}, seq=seq)
 
     # -- the end
     async def _leave(self) -> None:

@@ -21,7 +21,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("pictures", "tools", "rpc", "tenants"),
     ("turns",),
     ("threads",),
-    ("methods", "moving", "extension_host", "replicas"),
+    ("methods", "moving", "extension_access", "extension_host", "replicas"),
     ("bootstrap", "wiring", "commands", "cli", "first_answer", "__main__"),
 )
 LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}

@@ -31,7 +31,7 @@ from tests.support.streams import INHERITED
 
 LOGS = "CLUSTER_LOGS"
 """Names a folder in which all that the replicas log is kept."""
-FENCED_OFF = "turn_end_not_stored"
+FENCED_OFF = ("turn_end_not_stored", "tool_crashed")
 """What a replica logs that slept too long: its turns have another owner by now."""
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 60.0
@@ -205,7 +205,7 @@ def _take(replica: Replica, line: str) -> None:
         if line.strip():
             replica.errors.append(line)
         return
-    if told.get("level") == "error" and not (replica.was_stopped and told.get("event") == FENCED_OFF):
+    if told.get("level") == "error" and not (replica.was_stopped and told.get("event") in FENCED_OFF):
         replica.errors.append(line)
 
 

@@ -788,9 +788,11 @@ async def test_the_store_knows_the_facts_of_a_picture_and_what_adopted_ones_weig
     assert [await storage.blobs.ref(one) for one in (ref.sha256, kept.sha256, UNKNOWN_SHA256, "../x")] == [
         ref, kept, None, None
     ]  # fmt: skip
-    assert await storage.blobs.adopted_bytes() == len(PNG)
+    weights = await storage.blobs.adopted_bytes(), await storage.blobs.kept_bytes()
+    assert weights == (len(PNG), len(PNG) + len(b"an attachment"))
     await storage.blobs.release("t1")
-    assert (await storage.blobs.ref(ref.sha256), await storage.blobs.adopted_bytes()) == (None, 0)
+    weights = await storage.blobs.adopted_bytes(), await storage.blobs.kept_bytes()
+    assert (await storage.blobs.ref(ref.sha256), weights) == (None, (0, 0))
 
 
 # --- the index of pictures

@@ -14,7 +14,7 @@ from app_server.replicas.takeover import look
 from app_server.storage.base import LOCAL_TENANT
 from app_server.storage.cluster import Cluster
 from app_server.threads.manager import ThreadManager
-from tests.interaction.conversation import run_turn, start_thread
+from tests.interaction.conversation import ended, refused, run_turn, start_thread, text
 from tests.interaction.test_replicas import MemoryWorld, replica_of, replicas
 from tests.support.server import connected
 from tests.support.upstream import text_turn
@@ -152,3 +152,46 @@ async def test_a_replica_that_was_not_the_fastest_to_take_over_does_not_follow_w
         with pytest.raises(InvalidRequest, match="already has an active writer"):
             await threads.close_ownerless(thread_id)
         assert threads.shown(thread_id) is None
+
+
+async def test_a_turn_that_cannot_be_kept_is_not_acknowledged(tmp_path: Path) -> None:
+    world = MemoryWorld(tmp_path)
+    async with replicas(world, tmp_path) as many:
+        client = many.clients[0]
+        thread_id = await start_thread(client)
+        world.shared.kill(replica_of(many.sources[0]))  # it does not know yet
+        await many.clients[1].request("thread/resume", {"threadId": thread_id, "excludeTurns": True})
+        _, message = await refused(client, "turn/start", {"threadId": thread_id, "input": text("Hello")})
+
+        assert "taken over by another writer" in message
+
+
+async def test_a_turn_whose_owner_died_between_its_answer_and_its_first_record_runs_at_the_next_one(
+    tmp_path: Path,
+) -> None:
+    world = MemoryWorld(tmp_path)
+    async with replicas(world, tmp_path) as many, anyio.create_task_group() as tasks:
+        client, other = many.clients
+        many.up.queue.append(text_turn("r1", "Here."))
+        thread_id = await start_thread(client)
+        dying = world.replica().storage(LOCAL_TENANT)
+        assert dying.cluster is not None
+        cluster, posted = dying.cluster, anyio.Event()
+        cluster.listen(lambda hint: posted.set() if hint.kind == "letter" else None)
+
+        async def answer_and_die() -> None:
+            await posted.wait()  # the first letter was of who resumed
+            waiting = await cluster.waiting("command", thread_id)
+            assert await cluster.take(waiting[0].letter_id)
+            await cluster.answer(waiting[0].letter_id, {"result": {"turn": {"id": "never"}}})
+            world.shared.kill(cluster.replica)
+
+        world.shared.kill(replica_of(many.sources[0]))
+        await dying.leases.acquire(thread_id)
+        await other.request("thread/resume", {"threadId": thread_id, "excludeTurns": True})
+        posted = anyio.Event()
+        tasks.start_soon(answer_and_die)
+        reply = await other.request("turn/start", {"threadId": thread_id, "input": text("Hello")})
+        turn = await ended(other, reply["turn"]["id"])
+
+        assert (turn["status"], turn["id"] == "never", len(many.up.posts())) == ("completed", False, 1)

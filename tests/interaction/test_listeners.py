@@ -246,7 +246,12 @@ async def test_only_a_client_that_listens_late_gets_a_gap_behind_the_reply(
 ) -> None:
     threads = FakeThreads()
     services = SimpleNamespace(
-        threads=threads, providers=SimpleNamespace(table=lambda provider: None), pictures=None, hub=None, ground=None, allowance=None
+        threads=threads,
+        providers=SimpleNamespace(table=lambda provider: None),
+        pictures=None,
+        hub=None,
+        ground=None,
+        allowance=None,
     )
     session = Session(connection_id=1, transport=transport, initialized=True, client_name=name, client_version="1.2.2")
     ctx: RequestContext[Any] = RequestContext(
@@ -266,7 +271,8 @@ async def test_a_turn_with_a_gap_begins_behind_it(after_s: float, begins_at_once
     async def run_turn(turn: object) -> None:
         begun.append(turn)
 
-    live, turn = cast("LiveThread", SimpleNamespace(run_turn=run_turn, left=False)), cast("Turn", object())
+    live = cast("LiveThread", SimpleNamespace(run_turn=run_turn, left=False))
+    turn = cast("Turn", SimpleNamespace(handed_over=False))
     async with anyio.create_task_group() as tasks:
         manager = ThreadManager(cast("Any", None), cast("Any", None), cast("Any", SimpleNamespace(clock=None)), tasks)
         manager.run(live, turn, after_s=after_s)

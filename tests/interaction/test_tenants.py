@@ -287,7 +287,7 @@ async def test_a_tenant_uses_its_own_pictures_by_path(tmp_path: Path) -> None:
     async with two_tenants(tmp_path, "file") as two:
         two.up.queue += [sse("r1", imagegen(ITEM, prompt="A fox.")), text_turn("r2", "There it is.")]
         two.up.images.append(image_reply(png()))
-        thread_id = await start_thread(two.ann, cwd="/Users/ann/site")
+        thread_id = await start_thread(two.ann, cwd="/far/away/site")
         await run_turn(two.ann, thread_id)
         item = (await two.ann.wait_for("item/completed", item__id=ITEM))["item"]
         two.up.queue += [text_turn("r3", "Yes.")]
@@ -295,11 +295,11 @@ async def test_a_tenant_uses_its_own_pictures_by_path(tmp_path: Path) -> None:
             "turn/start", {"threadId": thread_id, "input": [{"type": "localImage", "path": item["savedPath"]}]}
         )
         await ended(two.ann, reply["turn"]["id"])
-        listed = await two.ann.request("thread/list", {"cwd": "/Users/ann/site"})
+        listed = await two.ann.request("thread/list", {"cwd": "/far/away/site"})
 
     assert Path(item["savedPath"]).is_relative_to(tenant_folder(two.home.home, "user:ann"))
     assert "input_image" in json.dumps(two.up.posts()[-1].body["input"][-1])
-    assert [row["cwd"] for row in listed["data"]] == ["/Users/ann/site"]
+    assert [row["cwd"] for row in listed["data"]] == ["/far/away/site"]
 
 
 async def test_what_is_the_hosts_is_refused_with_a_code_and_one_sentence(tmp_path: Path) -> None:
@@ -525,6 +525,34 @@ async def test_the_places_of_a_dead_replica_are_free(tmp_path: Path) -> None:
     assert (refusal["what"], refusal["used"]) == ("runningTurns", 1)
 
 
+async def test_a_turn_that_was_handed_over_counts_where_it_goes_on(tmp_path: Path) -> None:
+    async with limited(tmp_path, "[tenants]\nmax_running_turns = 1", "replicas") as (up, [one, other]):
+        leaver, stayer = await one.client(ANN), await other.client(ANN)
+        halt, again = Gate(), Gate()
+        up.queue += [
+            sse("r1", halt, imagegen(ITEM, prompt="A fox.")),
+            sse("r2", again, message("m2", "There.")),
+            text_turn("r3", "Here."),
+        ]
+        up.images.append(image_reply(png()))
+        thread_id, free = await start_thread(leaver), await start_thread(stayer)
+        await stayer.request("thread/resume", {"threadId": thread_id, "excludeTurns": True})
+        turn_id = await start_turn(leaver, thread_id)
+        await halt.wait_reached()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one.app.drain, 10)
+            await anyio.wait_all_tasks_blocked()
+            halt.release()
+        await again.wait_reached()
+        words = {"threadId": free, "input": [{"type": "text", "text": "Hello"}]}
+        refusal = await limit_of(stayer, "turn/start", words)
+        again.release()
+        turn = await ended(stayer, turn_id)
+        after = await run_turn(stayer, free)
+
+    assert (refusal["used"], turn["status"], after["status"]) == (1, "completed", "completed")
+
+
 async def test_a_connection_beyond_the_limit_is_answered_once_and_closed(tmp_path: Path) -> None:
     async with limited(tmp_path, "[tenants]\nmax_connections = 1") as (_, [hosted]):
         first = await hosted.client(ANN)
@@ -558,6 +586,7 @@ async def test_a_picture_beyond_those_of_a_day_is_a_failed_item_that_says_when_a
     assert error["type"] == "tenantLimit"
     assert 86_000_000 < error["retryAfterMs"] <= 86_400_000
     assert [error["message"] in text for text in told] == [True]
+    assert len([request for request in up.requests if "/images/" in request.path]) == 2
     assert "1 pictures were asked for within 24 hours, and the host of this server allows 1" in error["message"]
 
 

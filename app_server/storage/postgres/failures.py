@@ -15,8 +15,8 @@ from app_server.storage.base import StorageError
 FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """What asyncpg raises; `TimeoutError` is an `OSError`."""
 
-_CONNECTION_STATES: Final = ("08", "57P")
-"""SQLSTATE: connection exceptions, and a server that shuts down or starts."""
+_CONNECTION_STATES: Final = ("08", "57P", "25P03")
+"""SQLSTATE: connection exceptions, a server that shuts down or starts, or was kept waiting in a transaction."""
 _DATA_STATES: Final = "22"
 _SENTENCES: Final = {
     "28P01": "{place} refuses the login; check the user and the password in storage.url.",

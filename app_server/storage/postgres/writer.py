@@ -51,6 +51,9 @@ _CLOSE_TIMEOUT_S: Final = 15.0
 _MAX_JOBS: Final = 1000
 _MAX_BYTES: Final = 16 * 1024 * 1024
 _MAX_HINTS: Final = 10_000
+_STALL: Final = 0.5
+"""Of the life of a lease: who stops in the middle of a round for so long holds its rows no more."""
+_LET_GO: Final = "SELECT set_config('idle_in_transaction_session_timeout', $1, false)"
 _OPEN_SESSION: Final = """
 INSERT INTO writers (replica, session, round) VALUES ($1, 1, 0)
 ON CONFLICT (replica) DO UPDATE SET session = writers.session + 1, seen_at = clock_timestamp()
@@ -260,6 +263,7 @@ class PostgresWriter:
         Its row is locked by a round until that is committed or undone, so the answer is final.
         """
         self._connection = await self._database.connect("writer")
+        await self._connection.execute(_LET_GO, str(round(self._ttl_s * _STALL * 1000)))
         session, number, outcome = await self._connection.fetchrow(_OPEN_SESSION, self._replica)
         self._session, self._in_doubt = session, False
         found: bytes | None = outcome if number == self._number else None
