@@ -224,6 +224,7 @@ class FakeThreads:
 
     def __init__(self) -> None:
         self.waits_s: list[float] = []
+        self.elsewhere = None
         settings = SimpleNamespace(model_provider="fake", cwd="/")
         turn = SimpleNamespace(wire=lambda: {"id": "turn"})
 

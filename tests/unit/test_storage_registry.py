@@ -52,7 +52,8 @@ async def test_the_memory_url_opens_a_storage_that_has_no_database(tmp_path: Pat
     [
         (
             "mysql://user:secret@host/db",
-            "The storage URL has the scheme mysql:, which is not known; use one of file:, memory:, postgres:, postgresql:.",
+            "The storage URL has the scheme mysql:, which is not known; "
+            "use one of file:, memory:, postgres:, postgresql:.",
         ),
         ("somewhere", "The storage URL has no scheme; use one of file:, memory:, postgres:, postgresql:."),
         ("memory:x", "The storage URL memory: takes nothing after the colon; write memory: alone."),
