@@ -228,7 +228,7 @@ class FakeThreads:
         settings = SimpleNamespace(model_provider="fake", cwd="/")
         turn = SimpleNamespace(wire=lambda: {"id": "turn"})
 
-        async def start_turn(*_: Any) -> Any:
+        async def start_turn(*_: Any, begin: bool) -> Any:
             return turn
 
         self.live = SimpleNamespace(thread_id="t", settings=settings, active=None, start_turn=start_turn)
