@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from benchmarks import rows_hosted, table
 from benchmarks import run as runs
-from benchmarks import table
-from benchmarks.figures import ROWS
+from benchmarks.figures import DEFAULT_ROWS, HOSTED, ROWS
 from benchmarks.peer import VERSION, Unavailable, peer_command
 from benchmarks.provider import Provider
 from benchmarks.run import Run
@@ -36,6 +36,11 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     if (wrong := sorted(set(args.rows) - set(ROWS))) or not args.rows:
         parser.error(f"there is no row {', '.join(wrong) or '(none)'}; rows are {', '.join(ROWS)}")
+    if HOSTED.intersection(args.rows) and not args.read and (missing := rows_hosted.missing()) is not None:
+        sys.stdout.write(f"SKIPPED: {', '.join(sorted(HOSTED.intersection(args.rows)))}: {missing}\n")
+        args.rows = [row for row in args.rows if row not in HOSTED]
+        if not args.rows:
+            return 0
     if args.read:
         run = runs.from_json(args.read.read_bytes())
     elif not sys.platform.startswith("linux"):
@@ -67,7 +72,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     chosen.add_argument("--peer", action="store_true", help=f"the reference {VERSION} and this server in turn")
     chosen.add_argument("--read", metavar="FILE", type=Path, help="measure nothing: show a run that --json wrote")
-    parser.add_argument("--rows", type=_words, default=ROWS, metavar="P1,P4", help="only these rows")
+    parser.add_argument(
+        "--rows",
+        type=_words,
+        default=DEFAULT_ROWS,
+        metavar="P1,P4",
+        help="only these rows; H1 to H3 (several replicas) if named",
+    )
     parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds (default: 1 alone, {_ROUNDS} in turn)")
     parser.add_argument("--scale", type=float, default=1.0, metavar="X", help="fewer repetitions: 0.1 is a quick look")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every value that was measured")

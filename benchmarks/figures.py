@@ -65,9 +65,24 @@ FIGURES: Final[tuple[Figure, ...]] = (
     Figure(key="picture_log_kb", row="P15", what="… disk beside the file", unit="KB", must=0.01, aim=0.001),
     Figure(key="picture_message_mb", row="P15", what="… largest message to the client", unit="MB"),
     Figure(key="new_connections", row="P16", what="new upstream connections a turn", unit="", must=0, aim=0, own=True),
+    Figure(key="embedded_turns_per_s", row="H1", what="turns/s, 32 threads, embedded", unit="/s", more=True),
+    Figure(key="hosted_1_turns_per_s", row="H1", what="… hosted, 1 replica", unit="/s", more=True),
+    Figure(key="hosted_2_turns_per_s", row="H1", what="… 2 replicas", unit="/s", more=True),
+    Figure(key="hosted_4_turns_per_s", row="H1", what="… 4 replicas", unit="/s", more=True),
+    Figure(key="embedded_deltas_per_s", row="H2", what="burst of 20,000 deltas, embedded", unit="/s", more=True),
+    Figure(key="hosted_1_deltas_per_s", row="H2", what="… hosted, 1 replica", unit="/s", more=True),
+    Figure(key="hosted_2_deltas_per_s", row="H2", what="… 2 replicas, a burst at each", unit="/s", more=True),
+    Figure(key="hosted_4_deltas_per_s", row="H2", what="… 4 replicas, a burst at each", unit="/s", more=True),
+    Figure(key="turn_transactions", row="H3", what="transactions of a turn, client at the owner", unit=""),
+    Figure(key="turn_transactions_across", row="H3", what="… client at another replica", unit=""),
+    Figure(key="turn_across_ms", row="H3", what="turn of 1 delta at another replica, less the provider", unit="ms"),
+    Figure(key="turn_at_owner_ms", row="H3", what="… at the owner", unit="ms"),
 )  # fmt: skip
 
 ROWS: Final = tuple(dict.fromkeys(figure.row for figure in FIGURES))
+HOSTED: Final = frozenset({"H1", "H2", "H3"})
+"""They need a PostgreSQL, and are measured only where they are asked for."""
+DEFAULT_ROWS: Final = tuple(row for row in ROWS if row not in HOSTED)
 
 Verdict = Literal["aim", "must", "missed", ""]
 

@@ -18,6 +18,7 @@ from benchmarks import (
     rows_calls,
     rows_deltas,
     rows_history,
+    rows_hosted,
     rows_pictures,
     rows_start,
     rows_threads,
@@ -55,6 +56,7 @@ GROUPS: Final = (
     Group(rows=frozenset({"P12", "P13"}), measure=rows_history.measure),
     Group(rows=frozenset({"P14"}), measure=rows_websocket.measure),
     Group(rows=frozenset({"P15"}), measure=rows_pictures.measure),
+    Group(rows=frozenset({"H1", "H2", "H3"}), measure=rows_hosted.measure),
 )
 
 

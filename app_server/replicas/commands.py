@@ -68,6 +68,8 @@ FOR_THE_OWNER: Final = frozenset(
 MOVED: Final = "moved"
 """The answer to a letter whose thread has just left the replica that took it: it is to be sent anew."""
 KEPT_LOOK_S: Final = 0.005
+UNTAKEN_LOOKS: Final = 45
+"""How often, a second apart, until a letter that nobody takes is taken back; a minute old it is not served any more."""
 LOST_LOOKS: Final = 15
 """How often, a second apart, an answer is looked for whose replica has lost the thread: it may still be on its way."""
 
@@ -119,7 +121,7 @@ class Commands:
     async def _routed(self, ctx: RequestContext[Any], request: Request, thread_id: str) -> Answer:
         while True:
             owner = await self._cluster.owner(thread_id)
-            if owner is None and self._following.knows(thread_id):
+            if owner in (None, self._cluster.replica) and self._following.knows(thread_id):
                 await self._threads.load(thread_id)
                 owner = await self._cluster.owner(thread_id)
             if owner in (None, self._cluster.replica):
@@ -163,15 +165,22 @@ class Commands:
 
     async def _answered(self, letter_id: str, thread_id: str) -> Letter | None:
         """The letter with the owner's answer; None when nobody took it, and nobody will."""
-        lost = 0
+        lost, looks = 0, 0
         while True:
             letter = await self._post.look(letter_id)
             if letter is not None and letter.answer is not None:
                 return letter
             owner = await self._cluster.owner(thread_id)
+            looks += 1
             if letter is None or (letter.taken_by is None and owner in (None, self._cluster.replica)):
                 if letter is None or await self._cluster.take(letter_id):
                     return None
+            elif letter.taken_by is None and looks >= UNTAKEN_LOOKS and await self._cluster.take(letter_id):
+                raise RpcError(
+                    f"The replica that has thread {thread_id} takes no requests for it; this one was not done, so send "
+                    "it again.",
+                    data_code="ownerLost",
+                )
             elif letter.taken_by is not None and letter.taken_by != owner:
                 lost += 1
                 if lost >= LOST_LOOKS:

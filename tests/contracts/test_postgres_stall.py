@@ -8,12 +8,14 @@ import anyio
 import pytest
 
 from app_server.storage.base import LeaseHeld, LeaseLost
-from tests.contracts.test_cluster_contract import PATIENCE_S, TTL_S
+from app_server.storage.cluster import LetterKind
+from tests.contracts.test_cluster_contract import PATIENCE_S, TTL_S, cluster_of
 from tests.contracts.test_postgres_storage import data_of, replicas
 from tests.contracts.test_storage_contract import facts, new_thread
-from tests.support.postgres import cluster
+from tests.support.postgres import ask, cluster
 
 pytestmark = pytest.mark.anyio
+KINDS: tuple[LetterKind, ...] = ("command", "question")
 
 
 class Stall:
@@ -59,4 +61,16 @@ async def test_a_thread_is_taken_over_in_time_from_a_replica_that_stalls_in_the_
             stall.may_end.set()
             await lost.wait()
         assert await data_of(theirs, lease.thread_id) == [(1, 1), (2, 3)]
+    await cluster().drop(url)
+
+
+async def test_a_command_of_a_replica_that_died_long_ago_is_not_done_any_more() -> None:
+    url = await cluster().new_database()
+    async with replicas(url, count=2) as (asking, serving):
+        lease = await new_thread(serving.storage("local"))
+        for kind in KINDS:
+            await cluster_of(asking).post(kind, lease.thread_id, {})
+        await ask(url, "UPDATE letters SET touched_at = clock_timestamp() - interval '61 seconds'")
+        found = [await cluster_of(serving).waiting(kind, lease.thread_id) for kind in KINDS]
+        assert [len(letters) for letters in found] == [0, 1]
     await cluster().drop(url)

@@ -195,3 +195,16 @@ async def test_a_turn_whose_owner_died_between_its_answer_and_its_first_record_r
         turn = await ended(other, reply["turn"]["id"])
 
         assert (turn["status"], turn["id"] == "never", len(many.up.posts())) == ("completed", False, 1)
+
+
+async def test_a_turn_that_comes_while_its_thread_is_being_loaded_here_waits_for_that(tmp_path: Path) -> None:
+    world = MemoryWorld(tmp_path)
+    async with replicas(world, tmp_path) as many:
+        client, other = many.clients
+        many.up.queue.append(text_turn("r1", "Here."))
+        thread_id = await start_thread(client)
+        await other.request("thread/resume", {"threadId": thread_id, "excludeTurns": True})
+        world.shared.kill(replica_of(many.sources[0]))
+        await many.sources[1].storage(LOCAL_TENANT).leases.acquire(thread_id)  # as who loads it does first
+
+        assert (await run_turn(other, thread_id))["status"] == "completed"

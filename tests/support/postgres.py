@@ -37,15 +37,19 @@ _SETTINGS: Mapping[str, str] = {
     "shared_buffers": "32MB",
     "autovacuum": "off",
 }
+_DURABLE: Mapping[str, str] = {"fsync": "on", "full_page_writes": "on"}
+MISSING = "needs the PostgreSQL server: no initdb on the PATH or in /usr/lib/postgresql"
 
 
 class Cluster:
     """A running server."""
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
+    def __init__(self, binaries: Path, folder: Path, *, durable: bool = False) -> None:
+        """`durable`: commits reach the disk, as they do where people keep something."""
         self._binaries = binaries
         self._data = folder / "data"
         self._folder = folder
+        self._settings = {**_SETTINGS, **(_DURABLE if durable else {})}
         self._user = _other_user()
         self._numbers = count(1)
         self.port = _free_port()
@@ -61,7 +65,7 @@ class Cluster:
         return f"postgresql://tester:sesame@127.0.0.1:{self.port}/{database}{'?' if query else ''}{query}"
 
     def _start(self) -> None:
-        options = " ".join([f"-c {name}={value}" for name, value in _SETTINGS.items()])
+        options = " ".join([f"-c {name}={value}" for name, value in self._settings.items()])
         options += f" -p {self.port} -k {self._folder}"
         log = str(self._folder / "log")
         self._run("pg_ctl", "-D", str(self._data), "-w", "-t", str(START_TIMEOUT_S), "-l", log, "-o", options, "start")
@@ -127,17 +131,28 @@ class Cluster:
 @cache
 def cluster() -> Cluster:
     """The cluster of this process; made with the first test that needs it, ended with the process."""
-    binaries = _binaries()
-    if binaries is None:
-        reason = "needs the PostgreSQL server: no initdb on the PATH or in /usr/lib/postgresql"
+    made = new_cluster()
+    if made is None:
         if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    folder = Path(tempfile.mkdtemp(prefix="app-server-postgres-"))
-    folder.chmod(0o755)
-    made = Cluster(binaries, folder)
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
     atexit.register(made.end)
     return made
+
+
+def has_binaries() -> bool:
+    """Whether there is a PostgreSQL to start on this machine."""
+    return _binaries() is not None
+
+
+def new_cluster(*, durable: bool = False) -> Cluster | None:
+    """One more, for whoever ends it; None where there are no binaries."""
+    binaries = _binaries()
+    if binaries is None:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="app-server-postgres-"))
+    folder.chmod(0o755)
+    return Cluster(binaries, folder, durable=durable)
 
 
 async def ask(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:

@@ -17,10 +17,12 @@ from app_server.storage.rules import decode_json, encode_json
 
 LETTER_LIFE_S: Final = 3600.0
 """A letter that was answered, or whose thread is gone, is kept so long for whoever forgot to take it away."""
+_FRESH: Final = "clock_timestamp() - interval '1 minute'"
+"""Nobody waits for a command that is older: its replica died, and what it asked for must not be done any more."""
 _COLUMNS: Final = "letter_id, kind, thread_id, body, taken_by, answer"
 _WAITING: Final = (
     f"SELECT {_COLUMNS} FROM letters WHERE tenant = $1 AND thread_id = $2 AND kind = $3 "
-    "AND taken_by IS NULL AND answer IS NULL ORDER BY number"
+    f"AND taken_by IS NULL AND answer IS NULL AND (kind = 'question' OR touched_at > {_FRESH}) ORDER BY number"
 )
 _LOOK: Final = f"SELECT {_COLUMNS} FROM letters WHERE tenant = $1 AND letter_id = $2"
 _POST: Final = "INSERT INTO letters (tenant, letter_id, kind, thread_id, body) VALUES ($1, $2, $3, $4, $5)"
