@@ -365,24 +365,24 @@ class ThreadManager:
 
     async def settled(self) -> None:
         """Wait until no turn runs here any more; threads and their turns go on at other replicas, if there are any."""
-        while True:
-            for live in list(self._live.values()) if self.elsewhere is not None else ():
-                live.hand_over()
-                await self._leave(live)
-            if not (running := self.running):
-                return
+        if self.elsewhere is not None:
+            async with anyio.create_task_group() as leaving:
+                for live in [live for live in self._live.values() if not live.row.meta.get("ephemeral")]:
+                    leaving.start_soon(self._leave, live, self.elsewhere)
+        while running := self.running:
             await running[0].settled()
 
-    async def _leave(self, live: LiveThread) -> None:
-        """Let other replicas have a thread in which nothing runs; who follows it here follows it on there."""
-        async with self._locks.setdefault(live.thread_id, anyio.Lock()):
-            is_ours = self._live.get(live.thread_id) is live and not live.row.meta.get("ephemeral")
-            if is_ours and live.active is None:
-                del self._live[live.thread_id]
-                with suppress(StorageError):  # it runs out
-                    await self._storage.leases.release(live.lease)
-                if self.elsewhere is not None:
-                    self.elsewhere.went(live)
+    async def _leave(self, live: LiveThread, elsewhere: Elsewhere) -> None:
+        """Let other replicas have a thread as soon as nothing runs in it; who follows it here follows it on there."""
+        while self._live.get(live.thread_id) is live:
+            live.hand_over()
+            await live.settled()
+            async with self._locks.setdefault(live.thread_id, anyio.Lock()):
+                if self._live.get(live.thread_id) is live and live.active is None:
+                    del self._live[live.thread_id]
+                    with suppress(StorageError):  # it runs out
+                        await self._storage.leases.release(live.lease)
+                    elsewhere.went(live)
 
     async def aclose(self) -> None:
         """Interrupt every turn and wait for their ends; give the leases back."""

@@ -44,7 +44,8 @@ class Refused(Exception):
 
     def __init__(self, method: str, error: Mapping[str, Any]) -> None:
         self.code = str((error.get("data") or {}).get("code"))
-        super().__init__(f"{method}: {self.code}: {error['message']}")
+        self.kind = f"{method}: {self.code}"
+        super().__init__(f"{self.kind}: {error['message']}")
 
 
 @dataclass(slots=True)

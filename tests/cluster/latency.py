@@ -9,16 +9,12 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from app_server.storage import records as kinds
 from app_server.storage.base import Record
 from tests.cluster.client import Asked
 from tests.cluster.stored import StoredThread
 from tests.cluster.trouble import Blow
-
-SLACK_S: Final = 1.0
-"""Beyond the life of a lease."""
 
 
 @dataclass(slots=True)
@@ -32,7 +28,7 @@ class Takeovers:
     """Their last record was on its way, or a drained replica let them end."""
 
 
-def takeovers(threads: Mapping[str, StoredThread], blows: Sequence[Blow], ttl_s: float) -> Takeovers:
+def takeovers(threads: Mapping[str, StoredThread], blows: Sequence[Blow], within_s: float) -> Takeovers:
     """Judge each blow by the logs of the threads that it hit; a thread that is hit again counts from then on."""
     found = Takeovers()
     for place, blow in enumerate(blows):
@@ -42,18 +38,18 @@ def takeovers(threads: Mapping[str, StoredThread], blows: Sequence[Blow], ttl_s:
                 thread_id in later.threads and later.at_ms < end.at_ms for later in blows[place + 1 :]
             ):
                 continue
-            _judge(found, blow, thread_id, end, ttl_s)
+            _judge(found, blow, thread_id, end, within_s)
     return found
 
 
-def _judge(found: Takeovers, blow: Blow, thread_id: str, end: Record, ttl_s: float) -> None:
+def _judge(found: Takeovers, blow: Blow, thread_id: str, end: Record, within_s: float) -> None:
     took_s = (end.at_ms - blow.at_ms) / 1000
     was_lost = end.data.get("reason") == "ownerLost"
     what = f"thread {thread_id}, owned by {blow.replica}, {blow.how} at {blow.at_ms}"
     if blow.how == "drained":
         if end.data["status"] != "completed":
             found.faults.append(f"{what}: its turn ended as {end.data['status']}, not by itself")
-    elif took_s > ttl_s + SLACK_S:
+    elif took_s > within_s:
         found.faults.append(f"{what}: its turn was open for {took_s:.2f} s more (record {end.seq}, {end.data})")
     if was_lost:
         found.taken_s.append(took_s)

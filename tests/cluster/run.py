@@ -51,6 +51,8 @@ class Plan:
     threads: int = 64
     trouble_every_s: float = 5.0
     ttl_s: float = LEASE_TTL_S
+    slack_s: float = 1.0
+    """How much longer than a lease a takeover may last."""
 
     @property
     def limit_s(self) -> float:
@@ -199,7 +201,7 @@ class _Run:
             asked=told["asked"], went_on=told["went_on"], drawn=told["drawn"], unscripted=tuple(told["unscripted"])
         )
         troubles, plan = self._trouble.done, self._plan
-        taken = takeovers(self._threads, troubles.blows, plan.ttl_s)
+        taken = takeovers(self._threads, troubles.blows, plan.ttl_s + plan.slack_s)
         errors = [f"{replica.name} logged {line}" for replica in self._fleet.all for line in replica.errors]
         found = [*faults(self._threads, self._seen, provided), *self._faults, *troubles.faults, *taken.faults, *errors]
         letters = await left_letters(self._database)

@@ -134,11 +134,11 @@ def lost(end_at: int) -> dict[str, StoredThread]:
 
 
 def test_a_takeover_lasts_from_the_last_blow_to_the_end_of_the_turn() -> None:
-    taken = takeovers(lost(15_000), [blow("killed", 4000), blow("stopped", 5000)], ttl_s=10.0)
+    taken = takeovers(lost(15_000), [blow("killed", 4000), blow("stopped", 5000)], within_s=11.0)
     assert (taken.taken_s, taken.faults) == ([10.0], [])
-    late = takeovers(lost(16_500), [blow("killed", 5000)], ttl_s=10.0)
+    late = takeovers(lost(16_500), [blow("killed", 5000)], within_s=11.0)
     assert (late.taken_s, len(late.faults)) == ([11.5], 1)
-    drained = takeovers(lost(5000), [blow("drained", 4000)], ttl_s=10.0)
+    drained = takeovers(lost(5000), [blow("drained", 4000)], within_s=11.0)
     assert "its turn ended as interrupted" in drained.faults[0]
 
 

@@ -57,7 +57,7 @@ class Client:
             except LOST:
                 await a_moment()
             except Refused as refusal:
-                self.seen.refused[str(refusal)[:160]] += 1
+                self.seen.refused[refusal.kind] += 1
                 self.drop()
                 await a_moment()
         return self.connection
@@ -97,7 +97,7 @@ async def visit(load: Load, seen: Seen, begun: Callable[[], None]) -> None:
         except LOST:
             client.drop()
         except Refused as refusal:
-            seen.refused[str(refusal)[:160]] += 1
+            seen.refused[refusal.kind] += 1
             client.drop()
             await a_moment()
     begun()
@@ -123,7 +123,7 @@ async def _turn(client: Client, key: str, *, draws: bool) -> None:
         await client.until(lambda: not seen.running, f"the end of what runs after {key} had no answer")
         return
     except Refused as refusal:
-        seen.refused[str(refusal)[:160]] += 1
+        seen.refused[refusal.kind] += 1
         seen.unknown.append(key)
         client.drop()
         await a_moment()
