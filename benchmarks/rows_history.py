@@ -41,7 +41,7 @@ def _make(bench: Bench, home: Home, turns: int) -> Samples:
         long, short = start_thread(running.client), start_thread(running.client)
         _run(running, long, turns - _PAIRS)
         _run(running, short, _FEW - _PAIRS // 2)
-        pairs = [(_run(running, long, 1), _run(running, short, 1)) for _ in range(_PAIRS)]
+        pairs = [(_own_ms(bench, running, long), _own_ms(bench, running, short)) for _ in range(_PAIRS)]
     more = turns + _PAIRS // 2  # of both threads, less those of the small home
     return {
         "turn_500_by_10": [late / early for late, early in pairs],
@@ -54,6 +54,14 @@ def _run(running: Running, thread_id: str, turns: int) -> float:
     """More turns of a thread; what the last one took, in ms."""
     taken = [run_turn(running.client, thread_id, _ANSWER, f"go {'w' * 100}").took_ms for _ in range(turns)]
     return taken[-1]
+
+
+def _own_ms(bench: Bench, running: Running, thread_id: str) -> float:
+    """What one more turn took, less the provider's own time, which grows with what it is sent."""
+    bench.provider.report()
+    took_ms = _run(running, thread_id, 1)
+    (asked,) = bench.provider.report().of("/responses")
+    return took_ms - asked.took_ms
 
 
 def _log_bytes(home: Home) -> int:

@@ -300,10 +300,11 @@ async def test_letters_that_nobody_can_wait_for_are_swept_after_an_hour(url: str
     async with replicas(url) as (source,):
         lease = await new_thread(source.storage("local"))
         post = cluster_of(source).post
-        answered, waits = await post("command", lease.thread_id, {}), await post("command", lease.thread_id, {})
+        answered, forgotten = await post("question", lease.thread_id, {}), await post("command", lease.thread_id, {})
+        waits = await post("question", lease.thread_id, {})
         gone, fresh = await post("question", "no thread", {}), await post("question", "no thread", {})
         await cluster_of(source).answer(answered, {})
-        old = [answered, waits, gone]
+        old = [answered, forgotten, waits, gone]
         await ask(url, "UPDATE letters SET touched_at = touched_at - interval '61 min' WHERE letter_id = ANY($1)", old)
         await letters.sweep(PostgresDatabase(url))
         assert await ask(url, "SELECT letter_id FROM letters ORDER BY number") == [(waits,), (fresh,)]

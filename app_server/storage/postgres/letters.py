@@ -16,7 +16,8 @@ from app_server.storage.postgres.hints import hint_line
 from app_server.storage.rules import decode_json, encode_json
 
 LETTER_LIFE_S: Final = 3600.0
-"""A letter that was answered, or whose thread is gone, is kept so long for whoever forgot to take it away."""
+"""A letter that was answered, a command, or one whose thread is gone is kept so long for whoever forgot it; a question
+to people stays as long as its thread."""
 _FRESH: Final = "clock_timestamp() - interval '1 minute'"
 """Nobody waits for a command that is older: its replica died, and what it asked for must not be done any more."""
 _COLUMNS: Final = "letter_id, kind, thread_id, body, taken_by, answer"
@@ -38,6 +39,7 @@ _REMOVE: Final = "DELETE FROM letters WHERE tenant = $1 AND letter_id = $2 RETUR
 _SWEEP: Final = """
 DELETE FROM letters AS l WHERE l.touched_at < clock_timestamp() - make_interval(secs => $1::float8) AND (
     l.answer IS NOT NULL
+    OR l.kind = 'command' -- whoever asked is gone: a live one takes back what nobody does
     OR NOT EXISTS (SELECT FROM threads AS t WHERE t.tenant = l.tenant AND t.thread_id = l.thread_id)
 )
 """
