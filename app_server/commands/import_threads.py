@@ -25,7 +25,7 @@ from app_server.moving.codex import move_codex
 from app_server.moving.home import move_home
 from app_server.moving.report import Report
 from app_server.providers.catalog import default_model
-from app_server.storage.base import LOCAL_TENANT, Storage
+from app_server.storage.base import Storage, tenant_of
 from app_server.storage.registry import open_source, tenant_folder
 
 EXIT_MISSING: Final = 1
@@ -48,7 +48,7 @@ async def _import(parsed: argparse.Namespace, home: Path, config: LoadedConfig) 
     storage = config.config.storage
     url = parsed.to or storage.url or f"file:{home}"
     blobs = parsed.blobs or (None if parsed.to else storage.blobs)
-    tenant = parsed.tenant or LOCAL_TENANT
+    tenant = tenant_of(parsed.tenant)
     tell = Progress()
     if parsed.dry_run:
         return await _move(parsed, None, config, tell)

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from app_server.storage.base import tenant_of
+from app_server.storage.registry import tenant_folder
 from tests.e2e.test_exec import TIMEOUT_S, environment, offline
 from tests.support.rollouts import THREAD, meta, paginated_turn, write_rollout
 
@@ -99,4 +101,4 @@ def test_a_tenant_gets_a_folder_of_its_own(tmp_path: Path) -> None:
     assert offline(old, "a red fox in the snow").returncode == 0
     assert report(new, "--from", str(old), "--tenant", "ann")[0] == 0
     assert not (new / "state.sqlite").exists()
-    assert len(list((new / "tenants").glob("ann-*/state.sqlite"))) == 1
+    assert (tenant_folder(new, tenant_of("ann")) / "state.sqlite").is_file()  # where a client with that login looks
