@@ -35,7 +35,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], co
     )
     parser.add_argument("--to", metavar="URL", help="the storage to bring them into (default: that of the settings)")
     parser.add_argument("--blobs", metavar="URL", help="where its pictures go, beside PostgreSQL")
-    parser.add_argument("--tenant", metavar="NAME", help="whose they shall be where the server has tenants: the name of a login")
+    parser.add_argument("--tenant", metavar="NAME", help="name of the login whose they shall be (default: the host)")
     parser.add_argument("--dry-run", action="store_true", help="only read the source and count; open no target")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the text")
     parser.set_defaults(command="import")

@@ -24,10 +24,15 @@ LOOK_EVERY_S: Final = 0.4
 async def stand_by(source: StorageSource, ours: str, build: Callable[[str], Awaitable[object]]) -> None:
     """Look for tenants that need this replica, for ever. `build` makes the parts of one, or has them already; those of
     `ours` are made at once, because hints are heard from then on."""
+    failed = False
     while True:
         try:
             for tenant in (ours, *await source.abandoned()):
                 await build(tenant)
         except AppServerError as error:
-            log.warning("abandoned_threads_not_looked_for", cause=error.message)
+            if not failed:  # said once, not at every look
+                log.warning("abandoned_threads_not_looked_for", cause=error.message)
+            failed = True
+        else:
+            failed = False
         await anyio.sleep(LOOK_EVERY_S)

@@ -24,18 +24,26 @@ log = get_logger("replicas")
 LOOK_EVERY_S: Final = 0.3
 AT_A_LOOK: Final = 32
 AT_ONCE: Final = 8
+AFTER_FAILURE_S: Final = 1.0
+"""Between two looks while the storage refuses."""
 
 
 async def take_over(cluster: Cluster, threads: ThreadManager) -> None:
     """Look for threads without an owner for ever."""
+    failed = False
     while True:
-        await anyio.sleep(LOOK_EVERY_S * random.uniform(0.7, 1.3))  # replicas look at different times
+        pause_s = AFTER_FAILURE_S if failed else LOOK_EVERY_S
+        await anyio.sleep(pause_s * random.uniform(0.7, 1.3))  # replicas look at different times
         try:
             await look(cluster, threads)
         except Draining:
             return
         except StorageError as error:
-            log.warning("takeover_look_failed", cause=error.message)
+            if not failed:  # said once, not at every look
+                log.warning("takeover_look_failed", cause=error.message)
+            failed = True
+        else:
+            failed = False
 
 
 async def look(cluster: Cluster, threads: ThreadManager) -> None:
